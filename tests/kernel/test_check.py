@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from halfopen.read import procfs
+from peers import until
 from run import halfopen as command
 from run import started
 
@@ -54,6 +56,17 @@ def test_drops_are_counted_where_nothing_waits(lab: Lab) -> None:
     """One look is enough at a quiet namespace; the counters are read a second time all the same."""
     lab.server.listen(8080)
     assert said(command("check", "--netns", lab.server.netns_path), "OK", 0)["drops_per_s"] == "0"
+
+
+def test_syns_that_are_dropped_while_nothing_waits_are_told(lab: Lab) -> None:
+    """The first look shows an idle host: only what the counters gain afterwards tells that clients are turned away."""
+    web = lab.server.listen(8080)
+    assert not lab.server.set_up(["ip", "route", "replace", "blackhole", "198.18.0.0/15"]).returncode
+    lab.client.flood(web, 200, 20.0)
+    until(lambda: lab.server.run(procfs.counters).get("ListenDrops", 0) > 20)
+    done = command("check", "--netns", lab.server.netns_path)
+    assert float(said(done, "WARNING", 1)["drops_per_s"]) > 20
+    assert "no route back" in done.stdout or "SYNs are dropped although no queue is full" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ def command(
     from halfopen.present import check
 
     closing = in_passing([one.now for one in seen], read_by or "auto", least=0)
-    values = reduce(add, checked(seen, closing))
+    seen, measured = checked(seen, closing)
+    values = reduce(add, measured)
     found = [
         (one.now, judge(one.now, one.before, one.interval_s), beside) for one, beside in zip(seen, closing, strict=True)
     ]

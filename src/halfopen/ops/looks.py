@@ -223,3 +223,14 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     told = replace(told, notes=(*told.notes, _once(_took_s(model))))
     model = _with_workers(replace(model, sample=replace(model.sample.with_part(now.lost), completeness=told)))
     return Looks(_with_ways(replace(with_parts(model, *found), rates=rates)), None, seconds)
+
+
+def counted_since(model: Model) -> Looks | None:
+    """A look with the rates of its counters, from then until now; None: the namespace is gone."""
+    sample = model.sample
+    now = _counters(model, sample.part(BeforeTcp))
+    if now is None:
+        return None
+    seconds = max(now.at - sample.monotonic_s, 1e-3)
+    rates = {n: (value - sample.counters[n]) / seconds for n, value in now.counters.items() if n in sample.counters}
+    return Looks(replace(model, sample=sample.with_part(now.lost), rates=rates), None, seconds)

@@ -1,17 +1,17 @@
-"""Whether packets are lost before TCP, or handshakes reset, often enough for a second look to tell more."""
+"""Whether packets are lost, SYNs dropped or handshakes reset often enough for a second look to tell more."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.lost import NOTICED, lost_rates
+from halfopen.core.findings.lost import NOTICED, lost_rates, ruled_out
 from halfopen.core.model.model import Model
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.linux.netns import Netns
 from halfopen.read import before_tcp, procfs
 
-_COUNTERS: Final = ("IPReversePathFilter", "EmbryonicRsts")
+_COUNTERS: Final = ("IPReversePathFilter", "EmbryonicRsts", "ListenDrops")
 # A share of the handshakes that finished, and of the table of tracked connections.
 _OFTEN: Final = 0.01
 _LEAST: Final = 10
@@ -19,8 +19,8 @@ _FULL: Final = 0.9
 
 
 def often_lost(model: Model) -> bool:
-    """Whether packets were lost or handshakes reset often, since the namespace was made: whether that goes on is worth
-    a look.
+    """Whether packets were lost, SYNs dropped or handshakes reset often, since the namespace was made: whether
+    that goes on is worth a look.
     """
     counters = model.sample.counters
     part = model.sample.part(BeforeTcp)
@@ -44,7 +44,9 @@ def _queues_dropped_often(part: BeforeTcp) -> bool:
 
 
 def losing(ns: Netns, model: Model) -> bool:
-    """Whether packets were lost or handshakes reset since the Model was read; False where the namespace is gone."""
+    """Whether packets were lost, SYNs dropped or handshakes reset since the Model was read; False where the
+    namespace is gone.
+    """
     earlier = model.sample.part(BeforeTcp)
     if earlier is None:
         return False
@@ -53,5 +55,5 @@ def losing(ns: Netns, model: Model) -> bool:
     except HalfopenError:
         return False
     rates, was = lost_rates(now), model.sample.counters
-    lost = rates.missed or min(rates.dropped, rates.softnet_dropped) or rates.conntrack_drops
+    lost = rates.missed or min(rates.dropped, rates.softnet_dropped) or rates.conntrack_drops or ruled_out(rates)
     return bool(lost) or any(counters.get(name, 0) > was.get(name, 0) for name in _COUNTERS)

@@ -49,6 +49,8 @@ def told(
             name=model.sample.where.name,
             namespaces=tr_n("{n:,} namespace", "{n:,} namespaces", len(found)),
         )
+    # Nothing that is wrong, but what a healthy line would hide.
+    parts += [say(one) for one in verdict.findings if one.id == "dropped-by-rules"]
     by_name = {one.name: one for one in CHECKED}
     for name, asked in outcome.crossed:
         get = by_name[name].get

@@ -74,6 +74,12 @@ def test_queues_that_drop_in_bursts_are_looked_at_twice(
     assert waits([model]) == seconds
 
 
+@pytest.mark.parametrize(("drops", "seconds"), [(20, 1.0), (9, None), (200, 1.0)])
+def test_syns_that_were_dropped_often_are_looked_at_twice(drops: int, seconds: float | None) -> None:
+    counters = {"PassiveOpens": 1000, "ListenDrops": drops}
+    assert waits([build(sample([], [listener()], counters=counters))] * 20) == seconds
+
+
 def test_a_deep_look_is_taken_twice_at_anything() -> None:
     assert waits([quiet()], deep=True) == 0.5
 

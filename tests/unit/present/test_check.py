@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from halfopen.core.check import CheckOutcome, CheckState, Thresholds, outcome, ranges
+from halfopen.core.check import CheckOutcome, CheckState, Thresholds, level, outcome, ranges
 from halfopen.core.fields.check import CHECKED, CheckedValues
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
+from halfopen.core.sample.before_tcp import BeforeTcp, IpIn
 from halfopen.core.sample.head import Completeness
 from halfopen.present.check import line, performance, told
 from rows import UNSEEN, listener, named, request, sample
@@ -68,3 +69,15 @@ def test_what_could_not_be_read_is_told_a_few_times() -> None:
     )
     assert text.count("no netlink here") == 1
     assert "; no netlink here; not read: pid:0: gone; not read: pid:1: gone; and 7 more" in text
+
+
+def test_a_healthy_line_tells_what_rules_drop() -> None:
+    before = BeforeTcp(100.0, ip=IpIn(1000, 900, 0))
+    lost = BeforeTcp(101.0, ip=IpIn(1600, 1000, 0), earlier=before)
+    model = replace(build(replace(sample([], [listener()]), parts=(lost,))), rates={"ListenDrops": 0.0})
+    verdict = judge(model, between_s=1.0)
+    found = outcome(VALUES, Thresholds(), [level(verdict)], whole=True)
+    assert found.state is CheckState.OK
+    assert "rules drop packets between IP and TCP (500/s, 83% of what arrives)" in told(
+        [(model, verdict, UNSEEN)], VALUES, found, []
+    )

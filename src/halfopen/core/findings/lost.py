@@ -10,6 +10,8 @@ from halfopen.core.sample.before_tcp import BeforeTcp, Received
 # Below that, any host on the Internet drops some: packets a second, and of all packets.
 LEAST_LOST_PER_S: Final = 10.0
 NOTICED: Final = 0.001
+# Of what IP receives: a host on the Internet has rules that drop some.
+RULED_OUT: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ def _worst(now: tuple[Received, ...], before: tuple[Received, ...]) -> tuple[str
         if (old := known.get(one.device)) is not None
     ]
     return max(rose, key=lambda one: (one[2] + one[3], one[1]), default=("", 0, 0, 0))
+
+
+def ruled_out(rates: LostRates) -> float:
+    """The share of the received packets that rules drop before TCP sees them; 0 where they are too few to matter."""
+    share = rates.ruled_out / rates.received if rates.received else 0.0
+    return share if rates.ruled_out >= LEAST_LOST_PER_S and share >= RULED_OUT else 0.0
 
 
 def lost_by_queues(rates: LostRates) -> tuple[float, float, str]:

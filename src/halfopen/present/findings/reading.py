@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
 from halfopen.present.findings.traffic import unanswered
-from halfopen.present.findings.words import at, held, per_s, sentence
+from halfopen.present.findings.words import at, held, lasted, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.told import told
 
@@ -28,6 +28,10 @@ def _seen(f: Finding) -> list[str]:
                 resets=per_s(f, "EmbryonicRsts_per_s"),
                 others=per_s(f, "OutRsts_per_s"),
             )
+        )
+    elif f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s"):
+        seen.append(
+            tr("{rate} SYNs are dropped although no queue is full", rate=per_s(f, "dropped_syns_per_s")),
         )
     elif f.has("dropped_syns"):
         seen.append(
@@ -78,6 +82,15 @@ def _would_decide(f: Finding) -> str:
         )
     if f.has("EmbryonicRsts_per_s"):
         return tr("The cause depends on who sends them, which eBPF would count")
+    if f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s"):
+        return tr(
+            "The kernel drops such a SYN where it finds no route for the SYN-ACK, or no memory; the cause depends on "
+            "whether this host has a route back to these clients"
+        )
+    if f.has("dropped_syns_per_s"):
+        return tr(
+            "None was dropped in {time}: the cause is gone, or comes and goes", time=lasted(f.number("interval_s"))
+        )
     if f.has("dropped_syns"):
         return tr("The cause depends on whether more SYNs are dropped")
     if f.has("resetting_sources"):

@@ -230,35 +230,32 @@ def _synacks_unsent(f: Finding) -> str:
     )
 
 
-@sentence("no-route-back")
-def _no_route_back(f: Finding) -> str:
-    text = _no_route(f)
+@lead("no-route-back")
+def _no_route_back(f: Finding) -> tuple[str, str]:
+    text = tr(
+        "{rate} SYNs to {at} are dropped because this host has no route back to their sources",
+        rate=per_s(f, "dropped_syns_per_s"),
+        at=at(f) if f.listener is not None else tr("this host"),
+    )
     if not f.has("drawn_sources"):
-        return text
+        return text, _no_route(f)
     drawn = tr(
         "these SYNs come from {n:,} addresses that look drawn at random: forged ones rather than clients",
         n=f.count("drawn_sources"),
     )
-    return listed([text, drawn])
+    return text, listed([_no_route(f), drawn])
 
 
 def _no_route(f: Finding) -> str:
-    values = {"rate": per_s(f, "dropped_syns_per_s")}
     if f.has("no_way_back"):
         return tr(
-            "{rate} SYNs to {at} are dropped because this host has no route back to their sources: for {source} the "
-            "kernel finds none ({error}); an unreachable or blackhole route, or no default route",
-            at=at(f) if f.listener is not None else tr("this host"),
+            "for {source} the kernel finds none ({error}): an unreachable or blackhole route, or no default route",
             source=f.text("source"),
             error=f.text("no_way_back"),
-            **values,
         )
-    values["lost"] = per_s(f, "no_route_per_s")
     return tr(
-        "{rate} SYNs to {at} are dropped because this host has no route back to their sources: {lost} packets find "
-        "none; an unreachable or blackhole route, or no default route",
-        at=at(f) if f.listener is not None else tr("this host"),
-        **values,
+        "{lost} packets find none: an unreachable or blackhole route, or no default route",
+        lost=per_s(f, "no_route_per_s"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.lost import LEAST_LOST_PER_S, NOTICED, lost_by_queues
+from halfopen.core.findings.lost import NOTICED, RULED_OUT, lost_by_queues, ruled_out
 from halfopen.core.findings.registry import rule
 
 # Of the table; from there on it drops what is new whenever several come at once.
@@ -16,7 +16,7 @@ NEARLY_FULL: Final = 0.95
 _SOME_FULL: Final = 0.9
 # Packets a second: below that, any host on the Internet drops some.
 LEAST_PER_S: Final = 2.0
-# Of all packets, or of all handshakes.
+# Of all packets, and of all handshakes.
 _HURTS: Final = 0.01
 _MANY: Final = 0.05
 
@@ -114,11 +114,11 @@ def nic_drops(e: Evidence) -> Iterator[Hit]:
 )
 def dropped_by_rules(e: Evidence) -> Iterator[Hit]:
     rates = e.before_tcp_rates
-    share = rates.ruled_out / rates.received if rates.received else 0.0
-    if rates.ruled_out < LEAST_LOST_PER_S or share < _MANY:
+    share = ruled_out(rates)
+    if not share:
         return
     facts = (
         Fact("dropped_per_s", round(rates.ruled_out, 1), unit="per_s"),
-        Fact("dropped_share", round(share, 4), _MANY),
+        Fact("dropped_share", round(share, 4), RULED_OUT),
     )
     yield Hit(Level.NOTICE, facts, cures=((LookAtHost(e.netns, "firewall", "", "dropped-by-rules"),),))

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from halfopen.core.findings.contrast import rules_drop
-from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets
+from halfopen.core.findings.costs import dropped_syns_per_s
+from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets, LookAtRoute
 from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.few_hosts import FEW_HOSTS, HELD
@@ -72,7 +73,7 @@ def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
     doc="50 or more connections are half-open, a queue is more than half full, SYNs were dropped, or "
     "handshakes were reset and the senders of the RSTs were not counted; and the facts do not "
     "decide for any cause, or the cause that is named does not "
-    "explain a crowd of silent sources; a warning while a queue is more than half full",
+    "explain a crowd of silent sources; a warning while a queue is more than half full, or SYNs are dropped",
     unless="a cause is named that explains the connections that last (while a queue is full, more than a slow path)",
     advice="run the proposed command, which looks for longer",
     fallback=True,
@@ -84,6 +85,7 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     waiting = [v for v in held for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
     many = e.certain.half_open >= FEW
     unexplained = e.total("ListenDrops") - e.total("ListenOverflows")
+    dropped = dropped_syns_per_s(e) * e.interval_s >= SOME
     resets, reset = _reset_elsewhere(e), e.rate("EmbryonicRsts")
     # Of many clients, more than finish: no age tells of them.
     most_reset = reset >= FEW and reset > e.completions_per_s and resetting(e)[1] > FEW_HOSTS
@@ -95,8 +97,8 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts.append(Fact("syn_queue", fullest.held, max(fullest.held, fullest.syn_queue_limit or 0)))
     elif waiting:
         facts.append(Fact("accept_queue", waiting[0].accept_queue, waiting[0].accept_queue_limit))
-    elif unexplained > 0 and not many:
-        facts.append(Fact("dropped_syns", unexplained))
+    elif unexplained > 0 and (dropped or not many):
+        facts += _dropped(e, unexplained)
     if not resets and reset >= SOME and reset > e.completions_per_s:
         facts.append(Fact("reset_per_s", round(reset, 1), unit="per_s"))
     if most_reset:
@@ -104,11 +106,22 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     if resets and not (many or fullest is not None or waiting):
         facts += resets
     cures: tuple[Cure, ...] = look_closer(e, _ID)
+    if any(fact.name == "dropped_syns" for fact in facts) and e.rates:
+        cures = ((LookAtRoute(e.netns, "ADDRESS", _ID),),) if dropped else ()
     facts_of, cures_of = _acks(e)
     facts, cures = [*facts, *facts_of], cures_of or cures
     where = fullest or next(iter(waiting), None)
-    level = Level.WARNING if pressed else Level.NOTICE
+    level = Level.WARNING if pressed or dropped else Level.NOTICE
     # Whether those who fill a queue are clients is what is not decided.
     full = () if facts_of else e.full()
     longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, _ID)][:1]
-    yield Hit(level, tuple(facts), where, cures=(*cures, *longer))
+    costs = dropped_syns_per_s(e) if dropped else 0.0
+    yield Hit(level, tuple(facts), where, cures=(*cures, *longer), costs_per_s=costs)
+
+
+def _dropped(e: Evidence, unexplained: int) -> tuple[Fact, ...]:
+    """The SYNs dropped so far for no reason that a counter names, and how many are dropped now."""
+    if not e.rates:
+        return (Fact("dropped_syns", unexplained),)
+    now = Fact("dropped_syns_per_s", round(dropped_syns_per_s(e), 1), unit="per_s")
+    return Fact("dropped_syns", unexplained), now, Fact("interval_s", round(e.interval_s, 2), unit="s")
