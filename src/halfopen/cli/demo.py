@@ -270,7 +270,7 @@ def main() -> NoReturn:
             # The records of the commands are deleted with everything else.
             os.environ |= {"HALFOPEN_STATE_DIR": f"{scratch}/state", "HALFOPEN_AUDIT_LOG": f"{scratch}/audit.jsonl"}
             story(lab, scratch)
-        print(f"\nDone in {time.monotonic() - begun:.0f} s; the namespaces are gone.")
+        print(f"\nDone in {time.monotonic() - begun:.0f} s; the namespaces and the history are gone.")
         sys.exit(0)
     except HalfopenError as e:
         print(f"halfopen: {e.line()}", file=sys.stderr)

@@ -51,6 +51,8 @@ _NO_ROOM: Final = re.compile("cannot allocate memory|failed to map segment|canno
 _BYTE: Final = re.compile(r"\\udc([89a-f][0-9a-f])")
 # The dynamic loader's words when no file can be opened.
 _NO_FILES: Final = re.compile("too many open files|error 2[34]$", re.IGNORECASE)
+# A group without a command: its message is the whole help. click before 8.2 prints that itself.
+_NO_WORDS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class Commands(Suggesting):
@@ -80,10 +82,24 @@ def _said(e: click.UsageError) -> str:
         e = click.NoSuchOption(e.option_name, possibilities=near, ctx=e.ctx)
     said = e.format_message().replace("is not a valid integer range", "is not an integer")
     said = said.replace("is not a valid float range", "is not a number")
+    # The choices of a missing argument, in lines of their own: its name has them already.
+    said = said.partition(" Choose from:\n")[0]
     given = re.search(r"'([^']*)' is not one of", said)
     if given and isinstance(e, click.BadParameter) and e.param is not None and isinstance(e.param.type, click.Choice):
         said += did_you_mean(given[1], map(str, e.param.type.choices))
     return said
+
+
+def _command_of(words: list[str]) -> str:
+    """The command that these words call, as far as they name one: click's parser does not tell whose option it was."""
+    found: click.Command = cli
+    ctx = click.Context(cli, info_name="halfopen")
+    for word in words:
+        inner = found.get_command(ctx, word) if isinstance(found, click.Group) else None
+        if inner is None:
+            break
+        found, ctx = inner, click.Context(inner, ctx, info_name=word)
+    return ctx.command_path
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -173,8 +189,11 @@ def _failed(error: Exception) -> int:
         return _fail(error.line(), error.exit_code)
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, _NO_WORDS):
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
     if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx else "halfopen"
+        where = error.ctx.command_path if error.ctx else _command_of(sys.argv[1:])
         return _fail(f"{saying.told(_said(error))} (see {where} --help)", EXIT_USAGE)
     if isinstance(error, click.ClickException):
         return _fail(error.format_message(), EXIT_USAGE)

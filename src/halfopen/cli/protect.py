@@ -125,6 +125,8 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
     stop = StopEvent()
     # The first signal ends the guard in order, the second at once.
     signals.take_first(lambda _: stop.set())
+    # A broken SSH connection, likely during a flood, must not reset the clients that are just connecting.
+    signals.with_terminal(stop.set)
 
     told = itertools.count()
 

@@ -71,6 +71,14 @@ def hang_up(act: Callable[[], None]) -> None:
     signal.signal(signal.SIGHUP, lambda _, __: act())
 
 
+def with_terminal(act: Callable[[], None]) -> None:
+    """As `hang_up`, for a terminal that is closed or an SSH connection that breaks; where SIGHUP is ignored from the
+    start, as by nohup, it stays ignored.
+    """
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        hang_up(act)
+
+
 def stop_between(alone: Callable[[], AbstractContextManager[object]]) -> None:
     """Let Ctrl-Z stop the process only inside the context that `alone` makes."""
 

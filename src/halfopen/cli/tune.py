@@ -128,7 +128,7 @@ def log(as_json: bool) -> None:
     from halfopen.present import jsonout, text
     from halfopen.present.tune import history
 
-    return_overdue()
+    return_overdue(reads_journal=True)
     path, changes = tune.log()
     if as_json:
         click.echo(jsonout.dumps(history.document(path, changes)))

@@ -62,19 +62,20 @@ def command_words(
     return " ".join([f"halfopen tune {command}", *words])
 
 
-def return_overdue(*, looking: bool = True) -> None:
+def return_overdue(*, looking: bool = True, reads_journal: bool = False) -> None:
     """Undo first what should have returned by itself; who may not is told so, and may go on looking.
 
     Raises (not looking: for a command that changes something, which needs the journal): NotPermitted, JournalError.
+    The latter also for a command that `reads_journal`, which would only say the same once more.
     """
-    from halfopen.core.errors import HalfopenError
+    from halfopen.core.errors import HalfopenError, JournalError
     from halfopen.ops.executor import Executor
     from halfopen.ops.tune import tune
 
     try:
         outcome = tune.overdue(Executor())
     except HalfopenError as e:
-        if not looking:
+        if not looking or (reads_journal and isinstance(e, JournalError)):
             raise
         say(e.line())
         return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from halfopen.core.errors import ConfigError, Unfit
 from halfopen.core.sections.alarm import AlarmSettings
@@ -19,6 +19,9 @@ from halfopen.core.sections.reading import KeyPlace, read
 from halfopen.core.sections.release import ByAgeSettings, NeverSettings, ReleaseSettings
 from halfopen.core.sections.web import WebSettings
 from halfopen.core.sections.words import FLAG, Endpoints, Prefixes, duration, nearest, quoted, share
+
+# Some editors begin a file in UTF-8 with it.
+_BOM: Final = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,14 @@ def parse(
     """
     import tomllib
 
+    text = text.removeprefix(_BOM)
     try:
         raw: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as e:  # also of a number, or brackets, beyond what Python takes
+    except RecursionError:
+        raise ConfigError(file, "", "is nested too deeply") from None
+    except ValueError as e:
+        if not isinstance(e, tomllib.TOMLDecodeError):  # of int(), which counts the digits first
+            raise ConfigError(file, "", "holds a number of too many digits") from None
         said, _, at = str(e).partition(" (at line ")
         line = at.partition(",")[0]
         raise ConfigError(file, "", said, line=int(line) if line.isdecimal() else None) from None
@@ -127,9 +135,12 @@ def given(settings: object, kind: type, title: str = "", path: str = "") -> Iter
 
 def set_by(settings: WatchSettings) -> list[tuple[str, tuple[str, ...]]]:
     """Whatever a file sets, as `given` has it."""
-    sinks = [f"{k} = {quoted(v) if isinstance(v, str) else FLAG.write(v)}" for k, v in settings.sinks.items()]
+    sinks: dict[str, list[str]] = {}
+    for name, value in settings.sinks.items():
+        title, _, key = name.partition("_")
+        sinks.setdefault(title, []).append(f"{key} = {quoted(value) if isinstance(value, str) else FLAG.write(value)}")
     found = [*given(settings, WatchSettings), *given(settings.by_age, ByAgeSettings, "[release]")]
-    return [*found, *([("", tuple(sinks))] if sinks else [])]
+    return [*found, *((f"[{title}]", tuple(lines)) for title, lines in sinks.items())]
 
 
 def kept_until_restart(old: WatchSettings, new: WatchSettings) -> list[str]:

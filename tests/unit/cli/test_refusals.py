@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,34 @@ def test_a_value_is_refused_in_plain_words(words: tuple[str | bytes, ...], said:
     assert said in done.stderr
     assert "range" not in done.stderr
     assert "udc" not in done.stderr
+
+
+@pytest.mark.parametrize("group", ["service", "notify"])
+def test_a_group_without_a_command_shows_its_help(group: str) -> None:
+    done = told(group)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: halfopen {group} ")
+    assert "\nCommands:\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("completion",), "Missing argument '{bash|zsh|fish}'. (see halfopen completion --help)"),
+        (("tune", "listener", "--backlog"), "'--backlog' requires an argument. (see halfopen tune listener --help)"),
+        (("--nosuch",), "No such option '--nosuch'. (see halfopen --help)"),
+    ],
+    ids=["an argument with choices", "an option without its value", "no command"],
+)
+def test_the_command_is_named_whose_help_says_more(words: tuple[str, ...], said: str) -> None:
+    done = told(*words)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"{said}\n")
+
+
+def test_a_damaged_journal_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tune.jsonl").write_text("{}\n")
+    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(tmp_path))
+    done = told("tune", "log")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("line 1: Object missing") == 1

@@ -59,8 +59,9 @@ def refused(text: str) -> str:
         ("[alarm]\ncalm = 10", 'w.toml:2: alarm.calm: 10 has no unit; write "10s"'),
         ("[alarm]\nminimum = 1" + "0" * 400, "w.toml:2: alarm.minimum: out of range"),
         ("[alarm]\ncalm = 1" + "0" * 30, "w.toml:2: alarm.calm: "),
-        ("[alarm]\nminimum = " + "9" * 5000, "w.toml: "),
-        ("x = " + "[" * 20_000, "w.toml: "),
+        ("[alarm]\nminimum = " + "9" * 5000, "w.toml: holds a number of too many digits"),
+        ("x = " + "[" * 20_000, "w.toml: is nested too deeply"),
+        ("max_cpu = -1", 'w.toml:1: max_cpu: -1 is not a percentage; write it as "80%"'),
         ("[alarm.deeper]\nx = 1", "w.toml:1: alarm.deeper: unknown key"),
         ("[release]\nolder_then = '1s'", 'w.toml:2: release.older_then: unknown key; did you mean "older_than"?'),
         ("[release]\nolder_than = 'x'", "w.toml:2: release.older_than: 'x' is not a duration"),
@@ -103,13 +104,17 @@ def refused(text: str) -> str:
             'w.toml:3: release[1].budget: 500 is not a rate; write it as "500/s"',
         ),
         ("[never]\nlisteners = ['ssh']", "w.toml:2: never.listeners[1]: 'ssh' is not a port"),
-        ("\ufeffinterval = '1s'", "w.toml:1: "),
         ("\0", "w.toml:1: "),
     ],
     ids=lambda v: ascii(v[:40]),
 )
 def test_what_settings_cannot_be(text: str, says: str) -> None:
     assert refused(text).startswith(says)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert config.parse("\ufeff[alarm]\r\nminimum = 7\r\n", "w.toml").alarm.minimum == 7
+    assert refused("\ufeff\nfoo = 1").startswith("w.toml:2: foo: unknown key")
 
 
 def test_an_unknown_key_is_told_the_known_ones() -> None:
@@ -171,7 +176,7 @@ def test_every_key() -> None:
         '[release] older_than = "15s"',
         '[release] listener = [":443", "[2001:db8::1]:443"]',
         '[release] source = ["203.0.113.0/24"]',
-        '[] metrics_file = "/tmp/m.prom"',
+        '[metrics] file = "/tmp/m.prom"',
     ]
 
 

@@ -72,7 +72,7 @@ class LookAtQuota:
 
 @dataclass(frozen=True, slots=True)
 class LookAtRoute:
-    """Look at the route back to a client. Changes nothing."""
+    """Look at the route back to a client (address empty: at all routes). Changes nothing."""
 
     netns: str
     address: str

@@ -83,7 +83,7 @@ def share(least: float = 0.0) -> Word:
     def read(raw: Any) -> float:
         found = _SHARE.fullmatch(raw.strip()) if isinstance(raw, str) else None
         if found is None:
-            like = f"{raw}%" if isinstance(raw, int) and not isinstance(raw, bool) else "80%"
+            like = f"{raw}%" if isinstance(raw, int) and not isinstance(raw, bool) and 0 < raw <= 100 else "80%"
             raise UsageError(f"{_shown(raw)} is not a percentage", hint=f'write it as "{like}"')
         if not least * 100 <= float(found[1]) <= 100:
             raise UsageError(f"{_shown(raw)} is out of range", hint=f"give {bounds}")

@@ -150,7 +150,11 @@ def _for_host(action: ForHost) -> str:
     if isinstance(action, LookAtPackets):
         return _inside(action.netns, f"tcpdump -ni any -c 20 {shell_word(_packets(action))}")
     if isinstance(action, LookAtRoute):
-        return _inside(action.netns, f"ip route get {action.address}")
+        if action.reason != "no-route-back":
+            return _inside(action.netns, f"ip route get {action.address}")
+        # `get` would only say once more that there is none; `match` shows the route that forbids the way.
+        match = f" match {action.address}" if action.address else ""
+        return _inside(action.netns, f"ip route show table all{match}")
     if action.subject == "device":
         return _inside(action.netns, f"ethtool -g {shell_word(action.name)}")
     if action.subject == "firewall":

@@ -70,6 +70,9 @@ def test_commands() -> None:
     limits = "sysctl net.core.netdev_max_backlog net.core.netdev_budget_usecs"
     assert command((LookAtHost("web", "cpu", "eth0", ""),)) == limits
     assert command((LookAtRoute("self", "192.0.2.1", ""),)) == "ip route get 192.0.2.1"
+    missing = LookAtRoute("self", "192.0.2.1", "no-route-back")
+    assert command((missing,)) == "ip route show table all match 192.0.2.1"
+    assert command((LookAtRoute("self", "", "no-route-back"),)) == "ip route show table all"
     assert command((LookAtRoute("web", "192.0.2.1", ""),)) == "ip netns exec web ip route get 192.0.2.1"
     assert command((LookAtRoute("pid:7", "192.0.2.1", ""),)) == "nsenter -t 7 -n ip route get 192.0.2.1"
     assert command((LookAtRoute("/run/x", "192.0.2.1", ""),)) == "nsenter --net=/run/x ip route get 192.0.2.1"

@@ -149,8 +149,8 @@ _MANY_FORGED: Final = 200
     "nothing behind: the kernel drops a SYN if it finds no route for the SYN-ACK; only a notice if 200 or more such "
     "sources look drawn at random, as forged ones do",
     unless="a queue is full, or hardly any packet had no route",
-    advice="`ip route get ADDRESS` with the address of a client: an `unreachable`, `blackhole` or `prohibit` route, or "
-    "no default route",
+    advice="`ip route show table all match ADDRESS` with the address of a client: an `unreachable`, `blackhole` or "
+    "`prohibit` route, or no default route",
     rare=True,
     on_release=OnRelease.FORBIDS,
 )
@@ -162,7 +162,7 @@ def no_route_back(e: Evidence) -> Iterator[Hit]:
     facts = [Fact("dropped_syns_per_s", round(dropped, 1), unit="per_s")]
     if lost:
         facts.append(Fact("no_route_per_s", round(lost, 1), round(_NO_ROUTE * dropped, 1), "per_s"))
-    address = _address(ways[0]) if ways else "ADDRESS"
+    address = _address(ways[0]) if ways else ""
     if ways:
         facts += [*_way(ways[0]), Fact("source", address)]
     numbers = unheeded(e.now)["number"]
