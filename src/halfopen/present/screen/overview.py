@@ -145,7 +145,7 @@ def overview(
 
 
 def _listeners(views: list[ListenerView], at: int, state: ScreenState, columns: int, room: int) -> list[StyledLine]:
-    return table(LIVE_LISTENER, views, columns, room, at=at, bars=queue_bars(), by=SORTED_COLUMN[state.sort])
+    return table(LIVE_LISTENER, views, columns, room, at=at, bars=queue_bars(), by=SORTED_COLUMN[state.sort], yields=2)
 
 
 def _chart(minute: tuple[Moment, ...], width: int, room: int, ascii_only: bool) -> list[StyledLine]:
@@ -171,7 +171,7 @@ def _below(space: LiveNamespace, columns: int, tall: bool) -> list[StyledLine]:
     """Incidents, then sources."""
     lines: list[StyledLine] = []
     if space.incidents:
-        lines += [(), *table(LIVE_INCIDENT, space.incidents, columns, (_INCIDENTS if tall else 2) + 1)]
+        lines += [(), *table(LIVE_INCIDENT, space.incidents, columns, (_INCIDENTS if tall else 2) + 1, yields=1)]
     if space.whole is not None and space.whole.sources and space.model.half_open:
         lines += [(), *_sources(space, columns, 8 if tall else _SOURCES)]
     return lines

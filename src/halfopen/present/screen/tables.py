@@ -25,6 +25,8 @@ _BAR_LEAST: Final = 12
 # Words in the last column may be cut to this, and those in the first one where the rest would not fit otherwise.
 _LAST_LEAST: Final = 14
 _FIRST_LEAST: Final = 16
+# Of an address before its port: the bracket, and the last group of an IPv6 address.
+_ADDRESS_END: Final = 6
 
 
 def table(
@@ -36,9 +38,11 @@ def table(
     at: int | None = None,
     bars: Mapping[str, Bar[S]] = _NO_BARS,
     by: str = "",
+    yields: int = 0,
 ) -> list[StyledLine]:
     """At most `room` lines: the titles, and the rows around the selected one (`at`; None: the first). by: the name of
-    the column whose order the rows have.
+    the column whose order the rows have. yields: names in the first column are shortened to make room for columns with
+    at most that `spare`.
     """
     if not subjects or room < 2:
         return []
@@ -49,7 +53,7 @@ def table(
     widths = [_width(field, column, field.name in bars) for field, column in zip(shown, texts, strict=True)]
     # Words in the last column take what is left.
     least = [*widths[:-1], min(widths[-1], _LAST_LEAST) if shown[-1].kind is Kind.LABEL else widths[-1]]
-    widths[0] = least[0] = _first(shown, least, width - GAP)
+    widths[0] = least[0] = _first(shown, least, width - GAP, yields)
     kept = fitting(shown, least, width - GAP)
     widths = _filled(shown, widths, kept, width - GAP, bars)
     texts[0] = [_shorter(text, widths[0]) for text in texts[0]]
@@ -78,17 +82,26 @@ def _width(field: Field[S], column: Sequence[str], has_bar: bool) -> int:
     return max(wide, _BAR_LEAST) if has_bar else wide
 
 
-def _first(shown: Sequence[Field[S]], least: Sequence[int], room: int) -> int:
-    """The width of the first column: less than its longest name where a number beside it would be cut off otherwise."""
-    over = sum(wide + GAP for field, wide in zip(shown, least, strict=True) if not field.spare) - GAP - room
-    return least[0] if over <= 0 else min(least[0], max(_FIRST_LEAST, least[0] - over))
+def _first(shown: Sequence[Field[S]], least: Sequence[int], room: int, yields: int) -> int:
+    """The width of the first column: less than its longest name where a number beside it would be cut off or left out
+    otherwise. Columns that are out of reach even so take nothing from it.
+    """
+    first = least[0]
+    for rank in range(yields + 1):
+        over = sum(wide + GAP for field, wide in zip(shown, least, strict=True) if field.spare <= rank) - GAP - room
+        if rank and least[0] - over < _FIRST_LEAST:
+            break
+        if over > 0:
+            first = min(first, max(_FIRST_LEAST, least[0] - over))
+    return first
 
 
 def _shorter(name: str, width: int) -> str:
-    """A name without its middle: its end is the port."""
+    """A name without its middle: the end of an address, which tells it from its neighbours, and the port stay."""
     if len(name) <= width or not name.isascii():
         return name
-    end = width // 2
+    port = len(name) - name.rfind(":")
+    end = min(width - 1, max(width // 2, port + _ADDRESS_END)) if port < len(name) else width // 2
     begin = "".join(piece for piece, _ in cut(styled(name), width - end))
     return begin + name[-end:]
 

@@ -169,13 +169,15 @@ def test_without_utf_8_there_is_none() -> None:
     assert not any(c in made.shown(lines) for c in "▁▂▃▄▅▆▇█")
 
 
-def test_a_long_address_on_a_narrow_screen_costs_columns_and_cuts_none() -> None:
-    views = made.flooded().listeners
-    for address, last in (("2001:db8::1", "ACCEPT QUEUE"), ("2001:db8:aa:bb::1", "OLDEST")):
-        model = replace(made.flooded(), listeners=(replace(views[0], address=address), *views[1:]))
-        lines = text(live=made.live(made.space(model)), columns=60).splitlines()
-        [titles] = [line for line in lines if "SYN QUEUE" in line]
-        assert titles.endswith(last)
+@pytest.mark.parametrize(("columns", "last"), [(60, "ACCEPT QUEUE"), (80, "OLDEST"), (140, "PROCESS")])
+def test_a_long_address_gives_way_to_figures_and_keeps_its_end_and_its_port(columns: int, last: str) -> None:
+    """At 80 columns a full address cost the accept queue and the oldest."""
+    lines = text(live=with_address("2001:db8:85a3:8d3:1319:8a2e:370:7348"), columns=columns).splitlines()
+    [titles] = [line for line in lines if "SYN QUEUE" in line]
+    assert titles.endswith(last)
+    [row] = [line for line in lines if line.startswith("> [2001")]
+    assert row.split()[1].endswith(":7348]:8080")
+    assert ("…" in row.split()[1]) == (columns < 140)
 
 
 def of_listener(live: Live | None = None, columns: int = 60, rows: int = 40, **state: Any) -> str:
