@@ -130,24 +130,26 @@ def with_ages(model: Model, whole: Model | None) -> Model:
     """A reading of depths alone with the ages and retransmits of the last reading of every request, and without those
     that had answered then: the kernel counts them in the depth of the queue.
     """
-    if whole is None or not model.sample.depths or not model.half_open:
+    held = model.half_open + model.deferred
+    if whole is None or not model.sample.depths or not held:
         return model
     old, seconds = {view.key: view for view in whole.listeners}, aged_s(model, whole)
     views = tuple(_aged(view, old.get(view.key), seconds) for view in model.listeners)
     answered = sum(view.deferred for view in views)
-    half_open = max(0, model.half_open - answered)
+    half_open = max(0, held - answered)
     return replace(
         model, half_open=half_open, deferred=answered, oldest_s=whole.oldest_s, listeners=views, sources=whole.sources
     )
 
 
 def _aged(view: ListenerView, old: ListenerView | None, seconds: float) -> ListenerView:
-    if old is None or not view.half_open:
+    held = view.half_open + view.deferred
+    if old is None or not held:
         return view
-    deferred = min(old.deferred, view.half_open)
+    deferred = min(max(old.deferred, view.deferred), held)
     return replace(
         view,
-        half_open=view.half_open - deferred,
+        half_open=held - deferred,
         deferred=deferred,
         defers=old.defers,
         ages=old.ages,

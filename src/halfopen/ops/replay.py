@@ -10,6 +10,7 @@ from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, RecordedFinding, ReplayedEntry, ReplayedReading
+from halfopen.core.model.depths import without_answered
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.sample import Head, Requests
@@ -27,19 +28,22 @@ def played(entries: Sequence[FlightEntry], top: int = 10) -> Iterator[ReplayedEn
         if not isinstance(entry, FlightReading):
             yield entry
             continue
-        model = built(entry, before, watched, top)
+        model = built(entry, before, watched, top, last)
         verdict, again = _judged(entry, model, last)
         yield ReplayedReading(model, verdict, again, entry.left_out, entry.glance)
         before, last = entry.sample.bare(), model.bare()
 
 
-def built(entry: FlightReading, before: Head | None, watched: Filter, top: int) -> Model:
-    """The Model of a reading, against the head of the one before. watched: the filter of the watch. top: as `build`."""
+def built(entry: FlightReading, before: Head | None, watched: Filter, top: int, last: Model | None) -> Model:
+    """The Model of a reading, against the head of the one before. watched: the filter of the watch. top: as `build`.
+    last: the Model of the one before.
+    """
     sample = entry.sample
     if entry.columns is None and not sample.depths:
         # The requests were too many to be kept: the depths of the queues tell how many.
         sample = replace(sample, parts=tuple(part for part in sample.parts if not isinstance(part, Requests)))
-    return only(build(sample, before, columns=entry.columns, top=top, calm=entry.calm), watched)
+    model = build(sample, before, columns=entry.columns, top=top, calm=entry.calm)
+    return only(without_answered(model, last), watched)
 
 
 def _judged(entry: FlightReading, model: Model, last: Model | None) -> tuple[Verdict | None, bool]:

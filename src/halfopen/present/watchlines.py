@@ -61,15 +61,18 @@ def _more(model: Model) -> list[str]:
     if model.half_open and not model.sample.depths:
         oldest = lasted(round(model.oldest_s, 1))
         parts.append(tr("oldest {time}, new {n:,}/s", time=oldest, n=model.arrivals_per_s))
-    if model.half_open:
+    if model.half_open or model.deferred:
         fullest = max(model.listeners, key=lambda v: v.fill or 0.0, default=None)
         if fullest is not None and fullest.syn_queue_cap and fullest.held:
             share = f"{min(1.0, fullest.held / fullest.syn_queue_cap):.0%}"
             parts.append(tr("{at} {share} full", at=listener_name(fullest), share=share))
     if model.may_have_answered:
         parts.append(tr("{n:,} may have answered", n=model.may_have_answered))
-    if model.deferred:
-        parts.append(tr("{n:,} deferred", n=model.deferred))
+    answered = sum(view.deferred for view in model.listeners if view.defers is False)
+    if answered:
+        parts.append(tr("{n:,} answered (no room)", n=answered))
+    if model.deferred > answered:
+        parts.append(tr("{n:,} deferred", n=model.deferred - answered))
     return parts
 
 
@@ -246,7 +249,8 @@ class TextLines(Lines):
             return []
         if last is None and not any(now) and self.several and not self.every:
             return []
-        change = "" if last is None else f" ({model.half_open - last[0][0]:+,})"
+        grown = 0 if last is None else model.half_open - last[0][0]
+        change = f" ({grown:+,})" if grown else ""
         parts = [tr("{n:,} half-open{change}", n=model.half_open, change=change), *_more(model)]
         if accept:
             parts.append(tr("{n:,} in accept queues", n=accept))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -151,7 +151,7 @@ def _with_doubt(model: Model, certain: Model, is_doubtful: NDArray[np.bool_], wh
     views = [replace(v, may_have_answered=n) if (n := v.half_open - silent.half_open) else v for v, silent in pairs]
     return replace(
         model,
-        listeners=_fullest_first(views),
+        listeners=fullest_first(views),
         views=tuple(views),
         may_have_answered=int(np.count_nonzero(is_doubtful)),
         doubt=why,
@@ -197,7 +197,7 @@ def _build(
         arrivals_per_s=int(np.count_nonzero(ages < 1.0)),
         retries=retries,
         release_time_s=timing.release_time_s(retries, cap_s),
-        listeners=before.listeners if before is not None and same else _fullest_first(views),
+        listeners=before.listeners if before is not None and same else fullest_first(views),
         sources=sources.top,
         distinct_sources=sources.distinct,
         ages_s=columns.ages_s,
@@ -209,7 +209,8 @@ def _build(
     )
 
 
-def _fullest_first(views: list[ListenerView]) -> tuple[ListenerView, ...]:
+def fullest_first(views: Iterable[ListenerView]) -> tuple[ListenerView, ...]:
+    """Listeners in the order of a Model."""
     return tuple(sorted(views, key=lambda v: (-v.half_open, -v.accept_queue, v.port, v.address)))
 
 

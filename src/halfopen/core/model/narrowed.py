@@ -14,9 +14,11 @@ def only(model: Model, chosen: Filter) -> Model:
     if not chosen.listeners:
         return model
     views = tuple(v for v in model.listeners if chosen.may_mean(v.address, v.port))
-    half_open = sum(v.half_open for v in views) if model.sample.depths else model.half_open
+    half_open, deferred = model.half_open, model.deferred
+    if model.sample.depths:
+        half_open, deferred = (sum(v.half_open for v in views), sum(v.deferred for v in views))
     certain = only(model.certain, chosen) if model.certain is not None else None
-    return replace(model, listeners=views, half_open=half_open, certain=certain)
+    return replace(model, listeners=views, half_open=half_open, deferred=deferred, certain=certain)
 
 
 def tells(chosen: Filter) -> bool:

@@ -29,6 +29,7 @@ class ReceivedReadings:
         self.interval_s: float | None = None
         self._watched = Filter()
         self._heads: dict[Namespace, Head] = {}
+        self._last: dict[Namespace, Model] = {}
         self._read: list[FlightReading] = []
 
     def take(self, entry: object) -> Iterator[Report]:
@@ -52,6 +53,7 @@ class ReceivedReadings:
         for netns, id, message, hint in one.troubles:
             yield Trouble(netns, HalfopenError(id, message, hint=hint))
         self._heads = {where: head for where, head in self._heads.items() if where in one.watched}
+        self._last = {where: model for where, model in self._last.items() if where in one.watched}
         yield Round(frozenset(one.watched), frozenset(one.troubled))
 
     def _reading(self, entry: FlightReading) -> Reading | None:
@@ -63,8 +65,8 @@ class ReceivedReadings:
             # Only what the next one is compared with.
             self._heads[where] = entry.sample
             return None
-        model = built(entry, before, self._watched, _SOURCES)
-        self._heads[where] = entry.sample.bare()
+        model = built(entry, before, self._watched, _SOURCES, self._last.get(where))
+        self._heads[where], self._last[where] = entry.sample.bare(), model.bare()
         return Reading(model, _verdict(entry, model), calm=entry.calm)
 
 

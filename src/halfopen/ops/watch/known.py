@@ -89,7 +89,7 @@ class Known:
 
         If a verdict cannot tell the cause, the last one that could takes its place while it still holds.
         """
-        if model.sample.depths and model.half_open:
+        if model.sample.depths and (model.half_open or model.deferred):
             return model, None
         busy = self._is_busy(model)
         due = model.sample.monotonic_s >= max(self.judged_at_s, self.looked_at_s) + _IDLE_S

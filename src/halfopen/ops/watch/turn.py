@@ -13,6 +13,7 @@ from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import answered
 from halfopen.core.model.columns import Columns
+from halfopen.core.model.depths import without_answered
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Release, Withheld
@@ -263,7 +264,8 @@ class NamespaceTurns:
         seen = Seen(
             where=where,
             at_s=model.sample.monotonic_s,
-            half_open=model.half_open,
+            # Whether those that had answered still have, only a reading of every request tells.
+            half_open=model.half_open + (model.deferred if model.sample.depths else 0),
             whole=not model.sample.depths,
             may_read_whole=time.monotonic() >= known.whole_again_at_s,
             degraded=_degraded(model.sample.completeness),
@@ -307,6 +309,7 @@ class NamespaceTurns:
         if known.calm is None or sample.listeners is not old.listeners or sample.counters is not old.counters:
             known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
         model = build(sample, previous, columns=columns, top=self.top, before=known.before, calm=known.calm)
+        model = without_answered(model, known.before)
         known.before = model if sample.depths else _without_requests(model)
         return only(model, self.policy.watched)
 

@@ -38,6 +38,11 @@ def amount(fact: Fact) -> str:
     return _short(float(value))
 
 
+def _a_second(fact: Fact) -> str:
+    """The number of a rate, where a noun stands before the "/s"."""
+    return _short(float(fact.value))
+
+
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
@@ -101,7 +106,7 @@ def _lasting(fact: Fact, known: ByName) -> str:
 
 
 def _cookies(fact: Fact, _: ByName) -> str:
-    return tr("{n} SYN cookies are not sent back", n=amount(fact)) if fact.value else ""
+    return tr("{n} SYN cookies/s are not sent back", n=_a_second(fact)) if fact.value else ""
 
 
 def _came(fact: Fact, _: ByName) -> str:
@@ -177,7 +182,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "completions_per_s": lambda f, _: tr("{n} finish", n=amount(f)),
     "completions_of": _told_elsewhere,
     "given_up_at_once": lambda f, _: tr("{n} given up when the second SYN-ACK was due", n=amount(f)),
-    "no_route_per_s": lambda f, _: tr("{n} packets without a route out", n=amount(f)),
+    "no_route_per_s": lambda f, _: tr("{n} packets/s without a route out", n=_a_second(f)),
     "ruled_out_per_s": lambda f, _: tr("rules drop {n}", n=amount(f)),
     "unanswered_of": _told_elsewhere,
     "beside_per_s": lambda f, _: tr("{n} of the same sources finish", n=amount(f)),
@@ -201,11 +206,11 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "resetting_sources": lambda f, _: tr_n("{n:,} source of RSTs", "{n:,} sources of RSTs", int(f.value)),
     "without_timestamps": lambda f, _: tr("{n} without TCP timestamps", n=amount(f)),
     "ports": lambda f, _: tr_n("{n:,} listener", "{n:,} listeners", int(f.value)),
-    "syns_per_s": lambda f, _: tr("{n} SYNs", n=amount(f)),
-    "resets_per_s": lambda f, _: tr("{n} RSTs", n=amount(f)),
-    "syns_again_per_s": lambda f, _: tr("{n} retransmitted SYNs", n=amount(f)),
-    "reset_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
-    "EmbryonicRsts_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
+    "syns_per_s": lambda f, _: tr("{n} SYNs/s", n=_a_second(f)),
+    "resets_per_s": lambda f, _: tr("{n} RSTs/s", n=_a_second(f)),
+    "syns_again_per_s": lambda f, _: tr("{n} retransmitted SYNs/s", n=_a_second(f)),
+    "reset_per_s": lambda f, _: tr("{n} handshakes/s are reset", n=_a_second(f)),
+    "EmbryonicRsts_per_s": lambda f, _: tr("{n} handshakes/s are reset", n=_a_second(f)),
     "backlog_needed": lambda f, _: tr("a backlog of {n} would have been enough", n=amount(f)),
     "arrivals_per_s": lambda f, _: tr("{n} arrive", n=amount(f)),
     "under_way": lambda f, _: tr("{n} handshakes under way on average", n=amount(f)),
@@ -214,10 +219,10 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "syn_queue": lambda f, _: tr("SYN queue {held}", held=_of(f)),
     "accept_queue": lambda f, _: tr("accept queue {held}", held=_of(f)),
     "tracked": lambda f, _: tr("connections tracked {held}", held=_of(f)),
-    "conntrack_drops_per_s": lambda f, _: tr("{n} packets dropped by connection tracking", n=amount(f)),
-    "lost_per_s": lambda f, _: tr("{n} packets lost before TCP", n=amount(f)),
+    "conntrack_drops_per_s": lambda f, _: tr("{n} packets/s dropped by connection tracking", n=_a_second(f)),
+    "lost_per_s": lambda f, _: tr("{n} packets/s lost before TCP", n=_a_second(f)),
     "lost_share": lambda f, _: tr("{share} of all packets", share=f"{float(f.value):.1%}"),
-    "squeezed_per_s": lambda f, _: tr("{n} softirqs ran out of budget or time", n=amount(f)),
+    "squeezed_per_s": lambda f, _: tr("{n} softirqs/s ran out of budget or time", n=_a_second(f)),
     "device": lambda f, _: tr("device {name}", name=f.value),
     "where": lambda f, _: tr("lost after the device") if f.value == "cpu" else tr("lost by the device"),
     "state": lambda f, _: tr("state {state}", state=f.value),
@@ -229,7 +234,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "accepted_at_most": lambda f, _: tr("at most {n} accepted", n=amount(f)) if f.value else tr("none accepted"),
     "interval_s": _told_elsewhere,
     "named_before_s": lambda f, _: tr("seen {time} ago", time=amount(f)),
-    "overflows_per_s": lambda f, _: tr("{n} overflows of accept queues", n=amount(f)),
+    "overflows_per_s": lambda f, _: tr("{n} overflows/s of accept queues", n=_a_second(f)),
     "sockets": lambda f, _: tr_n("{n:,} socket", "{n:,} sockets", int(f.value)),
     "stuck_sockets": _stuck,
     "why": _told_elsewhere,
@@ -246,7 +251,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "waits_in": lambda f, _: tr("waits in {function}", function=f.value),
     "drops": lambda f, _: tr("{n} dropped at this listener", n=amount(f)),
     "dropped_syns": lambda f, _: tr_n("{n:,} SYN dropped", "{n:,} SYNs dropped", int(f.value)),
-    "dropped_syns_per_s": lambda f, _: tr("{n} SYNs dropped", n=amount(f)),
+    "dropped_syns_per_s": lambda f, _: tr("{n} SYNs/s dropped", n=_a_second(f)),
     "backlog": lambda f, _: tr("backlog {n}", n=amount(f)),
     "effective_release_time_s": lambda f, _: tr("{time} in a queue more than half full, as now", time=amount(f)),
     "release_time_s": lambda f, _: tr("release time {time}", time=amount(f)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
-from halfopen.present.findings.words import held, lead, per_s, sentence
+from halfopen.present.findings.words import a_second, held, lead, per_s, sentence
 from halfopen.present.language import listed, tr
 
 
@@ -14,20 +14,20 @@ def _conntrack_full(f: Finding) -> tuple[str, str]:
         brief = tr("the table of tracked connections is nearly full ({tracked})", tracked=tracked)
         return brief, tr("once it is full, netfilter drops new connections before TCP sees them")
     brief = tr(
-        "the table of tracked connections is full ({tracked}): netfilter drops {rate} packets",
+        "the table of tracked connections is full ({tracked}): netfilter drops {rate} packets/s",
         tracked=tracked,
-        rate=per_s(f, "conntrack_drops_per_s"),
+        rate=a_second(f, "conntrack_drops_per_s"),
     )
     return brief, tr("new connections among them never reach TCP")
 
 
 @lead("reverse-path-filter")
 def _reverse_path_filter(f: Finding) -> tuple[str, str]:
-    rate, finished = per_s(f, "IPReversePathFilter_per_s"), per_s(f, "completions_per_s")
+    rate, finished = a_second(f, "IPReversePathFilter_per_s"), a_second(f, "completions_per_s")
     return (
-        tr("the reverse path filter drops {rate} packets before TCP sees them", rate=rate),
+        tr("the reverse path filter drops {rate} packets/s before TCP sees them", rate=rate),
         tr(
-            "{rate} handshakes finish meanwhile. The route back to the sources of these packets leaves by another "
+            "{rate} handshakes/s finish meanwhile. The route back to the sources of these packets leaves by another "
             "device; the kernel log names the sources once log_martians is on",
             rate=finished,
         ),

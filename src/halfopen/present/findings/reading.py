@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
 from halfopen.present.findings.traffic import unanswered
-from halfopen.present.findings.words import at, held, lasted, per_s, sentence
+from halfopen.present.findings.words import a_second, at, held, lasted, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.told import told
 
@@ -31,7 +31,7 @@ def _seen(f: Finding) -> list[str]:
         )
     elif f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s"):
         seen.append(
-            tr("{rate} SYNs are dropped although no queue is full", rate=per_s(f, "dropped_syns_per_s")),
+            tr("{rate} SYNs/s are dropped although no queue is full", rate=a_second(f, "dropped_syns_per_s")),
         )
     elif f.has("dropped_syns"):
         seen.append(

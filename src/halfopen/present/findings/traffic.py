@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from halfopen.core.findings.finding import Finding
-from halfopen.present.findings.words import at, held, lasted, lead, per_s, sentence
+from halfopen.present.findings.words import a_second, at, held, lasted, lead, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
 
 
@@ -233,8 +233,8 @@ def _synacks_unsent(f: Finding) -> str:
 @lead("no-route-back")
 def _no_route_back(f: Finding) -> tuple[str, str]:
     text = tr(
-        "{rate} SYNs to {at} are dropped because this host has no route back to their sources",
-        rate=per_s(f, "dropped_syns_per_s"),
+        "{rate} SYNs/s to {at} are dropped because this host has no route back to their sources",
+        rate=a_second(f, "dropped_syns_per_s"),
         at=at(f) if f.listener is not None else tr("this host"),
     )
     if not f.has("drawn_sources"):
@@ -254,8 +254,8 @@ def _no_route(f: Finding) -> str:
             error=f.text("no_way_back"),
         )
     return tr(
-        "{lost} packets find none: an unreachable or blackhole route, or no default route",
-        lost=per_s(f, "no_route_per_s"),
+        "{lost} packets/s find none: an unreachable or blackhole route, or no default route",
+        lost=a_second(f, "no_route_per_s"),
     )
 
 

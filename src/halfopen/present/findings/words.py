@@ -78,10 +78,15 @@ def level_word(level: Level) -> str:
     return tr("notice") if level is Level.NOTICE else tr("ok")
 
 
-def per_s(f: Finding, name: str) -> str:
-    """A rate for a person: whole from 10 a second on."""
+def a_second(f: Finding, name: str) -> str:
+    """The number of a rate for a person, where a noun stands before the "/s": whole from 10 a second on."""
     rate = f.number(name)
-    return tr("{rate}/s", rate=f"{rate:,.0f}" if rate >= 10 or rate == int(rate) else f"{rate:.1f}")
+    return f"{rate:,.0f}" if rate >= 10 or rate == int(rate) else f"{rate:.1f}"
+
+
+def per_s(f: Finding, name: str) -> str:
+    """A rate for a person: `142/s`."""
+    return tr("{rate}/s", rate=a_second(f, name))
 
 
 def lasted(seconds: float) -> str:

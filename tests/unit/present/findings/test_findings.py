@@ -30,7 +30,7 @@ def test_every_rule_has_a_sentence_and_every_sentence_a_rule() -> None:
 
 def test_a_cause_that_no_family_words_is_told_by_its_title_and_its_facts() -> None:
     facts = (Fact("resets_per_s", 1200.0, 100, "per_s"), Fact("source", "192.0.2.1"))
-    assert by_facts(Finding("scan", Level.NOTICE, facts)) == (RULES["scan"].title, "1,200/s RSTs, from 192.0.2.1")
+    assert by_facts(Finding("scan", Level.NOTICE, facts)) == (RULES["scan"].title, "1,200 RSTs/s, from 192.0.2.1")
 
 
 def test_the_first_line() -> None:
