@@ -18,7 +18,7 @@ RECORD(source_counters);
 #define TCP_FLAGS 13
 enum { SYN = 2, RST = 4, ACK = 16 };
 
-/* Not preallocated: 4,096 times all CPUs would be much on a large machine. */
+/* Not preallocated: 4,096 values for each CPU would take much memory on a large machine. */
 struct {
 	int (*type)[BPF_MAP_TYPE_PERCPU_HASH];
 	int (*map_flags)[BPF_F_NO_PREALLOC];
@@ -27,7 +27,7 @@ struct {
 	struct arrivals_counters *value;
 } listeners SEC(".maps");
 
-/* In a flood each source is a new one: the least recently met goes. */
+/* In a flood nearly every SYN has a new source: the least recently seen ones make room. */
 struct {
 	int (*type)[BPF_MAP_TYPE_LRU_HASH];
 	int (*max_entries)[16384];
@@ -45,8 +45,9 @@ struct {
 } finishing SEC(".maps");
 
 /*
- * Out: events whose key did not fit a map. Here and by source, increments by two CPUs at once may be lost: the addition
- * is not atomic, because newer compilers emit a kind of atomic addition that kernels before Linux 5.12 refuse.
+ * Out: events that were not counted, because a map was full. Here and by source, increments by two CPUs at once may be
+ * lost: the addition is not atomic, because newer compilers emit a kind of atomic addition that kernels before Linux
+ * 5.12 refuse.
  */
 u64 unfit;
 /* Initial values of new keys. */
@@ -71,7 +72,10 @@ INLINE struct source_counters *of_source(void *map, const struct source_key *key
 	return found;
 }
 
-/* Whether the connection of a SYN is half-open already: the client did not hear the SYN-ACK. */
+/*
+ * Whether the connection of a SYN is half-open already: the client sent the SYN again, as it has not received the
+ * SYN-ACK.
+ */
 INLINE bool is_known(struct __sk_buff *skb, const struct ends *ends, bool ipv4)
 {
 	struct bpf_sock_tuple tuple = {};

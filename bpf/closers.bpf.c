@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * Changes to existing connections, whoever holds them: `retrofit` sets their keepalive options, `destroy` ends them. The
- * iterator holds the lock of the socket while the program runs (since v6.5), so what is checked here still holds when it
- * is acted on.
+ * Changes to existing connections of any process: `retrofit` sets their keepalive options, `destroy` ends them. The
+ * iterator holds the lock of the socket while the program runs (since v6.5), so what is checked here still holds when
+ * it is acted on.
  *
- * A full buffer has the program run again for the same socket (bpf_seq_read()). So the record is written first, and only
- * a socket whose record was written is acted on; what is counted afterwards is counted once.
+ * If the buffer is full, the kernel runs the program again for the same socket (bpf_seq_read()). So the record is
+ * written first, and the socket is changed and counted only if that succeeded: each socket is changed once, and has a
+ * record.
  */
 #include "socket.bpf.h"
 
 RECORD(acted_record);
 RECORD(meant_socket);
 
-/* Of an option: leave it as it is. Of a condition: it does not matter. */
+/* As the value of an option: leave the option as it is. As that of a condition: do not check it. */
 #define ACT_LEAVE 0xffffffff
 #define SOL_SOCKET 1
 #define SO_KEEPALIVE 9
@@ -22,7 +23,7 @@ RECORD(meant_socket);
 #define TCP_KEEPCNT 6
 #define TCP_USER_TIMEOUT 18
 
-/* In: the sockets that are meant, by their cookies. The reader sets its size. */
+/* In: the selected sockets, by cookie. The reader sets the size of the map. */
 struct {
 	int (*type)[BPF_MAP_TYPE_HASH];
 	int (*max_entries)[1];
@@ -30,13 +31,13 @@ struct {
 	struct meant_socket *value;
 } victims SEC(".maps");
 
-/* In: whether `victims` names them; else every socket is meant that `states` and the conditions below let through. */
+/* In: only sockets in `victims` are selected; otherwise every socket that `states` and `least_quiet` let through. */
 u32 by_cookie;
-/* In: the least time without data either way, in jiffies. */
+/* In: spare sockets that received or sent data within this time, in jiffies. */
 u32 least_quiet;
-/* In: the options to set where `victims` does not say; ACT_LEAVE: leave. */
+/* In: the options to set, unless `victims` has others for the socket. */
 struct meant_socket wanted;
-/* Out: what was refused after its record was written, and the last errno. */
+/* Out: how many changes the kernel refused after the record was written, and the last errno. */
 u32 refused;
 s32 last_errno;
 
@@ -48,7 +49,7 @@ INLINE u32 quiet_for(const struct tcp_sock *tp)
 	return received < sent ? received : sent;
 }
 
-/* Whether the socket is meant, as it is at this moment; its record is then filled. */
+/* Whether the socket, as it is now, is selected. Fills its record, and says what to set. */
 INLINE bool is_meant(struct acted_record *r, struct meant_socket *value, struct sock_common *skc, struct tcp_sock *tp)
 {
 	u8 state = skc->skc_state;
@@ -67,7 +68,9 @@ INLINE bool is_meant(struct acted_record *r, struct meant_socket *value, struct 
 
 		if (!found)
 			return false;
-		/* In another state, or with data that came, the socket is not any more what was looked at. */
+		/*
+		 * In another state, or with other unread data, the socket is not the one that was shown and confirmed.
+		 */
 		if (found->state != ACT_LEAVE && found->state != state)
 			return false;
 		if (found->unread != ACT_LEAVE && found->unread != tp->rcv_nxt - tp->copied_seq)
@@ -111,7 +114,10 @@ int retrofit(struct bpf_iter__tcp *ctx)
 		return 0;
 	if (bpf_seq_write(ctx->meta->seq, &r, sizeof(r)))
 		return 0;
-	/* Keepalive before the idle time: if that is over already, the first probe leaves at once. */
+	/*
+	 * SO_KEEPALIVE before TCP_KEEPIDLE: tcp_sock_set_keepidle_locked() rearms the timer only while keepalive is on,
+	 * and lets the first probe leave at once if the connection has been idle for so long already.
+	 */
 	set(tp, SOL_SOCKET, SO_KEEPALIVE, value.keepalive);
 	set(tp, IPPROTO_TCP, TCP_KEEPIDLE, value.idle_s);
 	set(tp, IPPROTO_TCP, TCP_KEEPINTVL, value.interval_s);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * Every socket of a namespace that is neither a listener nor a request socket, by a walk of our own through the kernel's
- * hash (hash.bpf.h); or only how many there are in each state.
+ * Every socket of a namespace that is neither a listener nor a request socket, by a walk of our own through the
+ * kernel's hash (hash.bpf.h); or only how many there are in each state.
  */
 #include "hash.bpf.h"
 #include "socket.bpf.h"
@@ -10,15 +10,15 @@
 
 /* In: write nothing, only count. */
 u32 counting;
-/* Out: how many sockets are in each state; minisockets in FIN_WAIT2 count as such. */
+/* Out: how many sockets are in each state; minisockets in FIN_WAIT2 count as FIN_WAIT2. */
 u32 counts[STATES];
-/* Out: of those in FIN_WAIT2, the minisockets. */
+/* Out: how many of the sockets in FIN_WAIT2 are minisockets: no process holds these. */
 u32 orphaned;
 
 static u32 counts_before[STATES];
 static u32 orphaned_before;
 
-/* Fields in different cache lines. */
+/* One field of each cache line that visit() will read. */
 INLINE u64 prefetch(u64 socket)
 {
 	const struct tcp_sock *tp = AT(tcp_sock, socket);

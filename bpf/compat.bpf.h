@@ -15,8 +15,8 @@ enum {
 #define FIELD(pointer, field, what) __builtin_preserve_field_info((pointer)->field, what)
 
 /*
- * An unsigned bit field, wherever this kernel keeps it and however wide its storage is. The loads are written out: a load
- * that the compiler makes for a bit field uses the offset in our header, which is not relocated.
+ * An unsigned bit field, wherever this kernel keeps it and however wide its storage is. The loads are written out: a
+ * load that the compiler makes for a bit field uses the offset in our header, which is not relocated.
  */
 #define READ_BITS(pointer, field)                                                                                      \
 	({                                                                                                             \

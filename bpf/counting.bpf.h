@@ -15,7 +15,7 @@ RECORD(handshake_key);
 /* In: count this namespace alone; 0: all. */
 u32 only_netns;
 
-/* The key of the listener that a socket belongs to, or of a listener. Returns whether its namespace is counted. */
+/* The key of a listener, or of the listener that a connection came to. False: its namespace is not the one to count. */
 INLINE bool key_of(struct sock_common *skc, struct handshake_key *key)
 {
 	key->netns = skc->skc_net.net->ns.inum;
@@ -34,7 +34,7 @@ INLINE bool key_of(struct sock_common *skc, struct handshake_key *key)
 	return true;
 }
 
-/* The entry of a key, which begins as `first`; 0 where the map has no room for it. */
+/* The entry of a key, made with the value `first` if there is none; 0 if the map is full. */
 INLINE void *entry_of(void *map, const void *key, const void *first)
 {
 	void *found = bpf_map_lookup_elem(map, key);

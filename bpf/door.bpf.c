@@ -26,7 +26,7 @@ u32 netns;
 /* In: the seed of the hash, and the shift that turns a hash into the index of a word. */
 u64 seed;
 u32 shift;
-/* In: when the door opens by itself (CLOCK_MONOTONIC, ns): the process that holds it may have been stopped. */
+/* In: when the door opens by itself (CLOCK_MONOTONIC, ns), in case the process that holds it is stopped. */
 u64 until;
 /* Out: the door opened by itself, and let packets of held connections through. */
 u32 lapsed;
@@ -55,7 +55,7 @@ INLINE bool is_held(const struct ends *ends)
 	return word && (*word & three) == three;
 }
 
-/* Whether a socket belongs to the namespace whose connections are held; true where that cannot be told. */
+/* Whether a socket is in the namespace whose connections are held; true if its namespace cannot be read. */
 INLINE bool is_meant(struct bpf_sock *sk)
 {
 	u32 inode = netns_of(sk);
@@ -74,7 +74,7 @@ int door(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->state != TCP_LISTEN)
 		return 1;
-	/* An unparsable packet may belong to a held connection. */
+	/* A packet that cannot be parsed may belong to a held connection, and is dropped as well. */
 	if ((read_ends(skb, &ends) && !is_held(&ends)) || !is_meant(sk))
 		return 1;
 	if (bpf_ktime_get_ns() > until) {

@@ -9,11 +9,11 @@
 
 /* One listener. */
 struct pulse_record {
-	u64 cookie; /* 0: none given out yet */
-	u64 oldest_us; /* when the first SYN-ACK of the connection next in the accept queue was sent, CLOCK_MONOTONIC */
-	u32 oldest_isn; /* its initial sequence number; 0: the accept queue is empty */
-	s32 qlen;
-	s32 young;
+	u64 cookie; /* 0: not generated yet; the kernel does so when the cookie is first asked for */
+	u64 oldest_us; /* of the head of the accept queue: when its first SYN-ACK was sent, CLOCK_MONOTONIC */
+	u32 oldest_isn; /* of the same connection: its initial sequence number; 0: the accept queue is empty */
+	s32 qlen; /* requests in the SYN queue */
+	s32 young; /* of these, requests whose SYN-ACK was never retransmitted */
 	u16 port;
 	u8 family;
 	u8 syn_retries;
@@ -22,12 +22,15 @@ struct pulse_record {
 };
 
 /*
- * One request socket. The first byte tells the form: AF_INET for the short one; AF_INET or AF_INET6 with CENSUS_NAMED for
- * the one that names the socket; AF_INET6, or AF_INET with CENSUS_LONG, for the long one.
+ * One request socket, in one of three forms that the first byte tells apart: AF_INET is the short form; AF_INET |
+ * CENSUS_LONG and AF_INET6 the long form; either family | CENSUS_NAMED the long form with the socket cookie.
  */
 #define CENSUS_LONG 0x80
 #define CENSUS_NAMED 0x40
-/* Flags: the client has answered and its data is awaited (TCP_DEFER_ACCEPT); no SYN-ACK was sent yet. */
+/*
+ * Flags. ACKED is inet_request_sock.acked: the last ACK came, but the request stays, because the listener waits for
+ * data (TCP_DEFER_ACCEPT) or its accept queue is full. NOT_SENT: no SYN-ACK was sent yet.
+ */
 #define CENSUS_ACKED 1
 #define CENSUS_NOT_SENT 2
 
@@ -38,9 +41,9 @@ struct census_short {
 	u8 flags;
 	u16 remote_port;
 	u16 local_port; /* host order */
-	u32 sent; /* when the first SYN-ACK was, CLOCK_MONOTONIC in units of 64 us */
-	s32 expires_jiffies;
-	u32 chain; /* of the hash of connections; 0 where the kernel's iterator handed it out */
+	u32 sent; /* when the first SYN-ACK was sent: CLOCK_MONOTONIC in units of 64 us, the low 32 bits */
+	s32 expires_jiffies; /* until the timer of the SYN-ACK runs out */
+	u32 chain; /* its chain in the hash of established sockets; 0 by the iterator, which does not tell */
 	u32 remote;
 	u32 local;
 };
@@ -74,14 +77,15 @@ struct census_named {
 	u32 remote[4];
 	u32 local[4];
 	s32 ifindex;
-	u64 cookie; /* 0: none was given out yet */
+	u64 cookie; /* 0: not generated yet */
 };
 
 /*
- * One socket of the hash that is neither a listener nor a request socket. An IPv6 one (SOCKET_WIDE) is followed by a
- * record that begins with SOCKET_MORE in `flags`'s place and holds both addresses from its byte 16 on.
+ * One socket of the hash that is neither a listener nor a request socket. Records have 64 bytes each: the addresses of
+ * an IPv6 socket (SOCKET_WIDE) do not fit, and follow in a second record (socket_wide), which has SOCKET_MORE in
+ * `flags`.
  */
-#define SOCKET_MINI 1 /* a minisocket: TIME_WAIT, or FIN_WAIT2 that nobody holds */
+#define SOCKET_MINI 1 /* struct inet_timewait_sock: in TIME_WAIT, or in FIN_WAIT2 after the process has closed it */
 #define SOCKET_ORPHAN 2 /* no process holds it any more */
 #define SOCKET_KEEPALIVE 4
 #define SOCKET_WIDE 8 /* IPv6 addresses */
@@ -98,19 +102,19 @@ struct socket_record {
 	u8 padding;
 	u16 local_port; /* host order */
 	u16 remote_port;
-	u16 pages; /* of tcp_mem that it holds */
+	u16 pages; /* memory that its buffers hold, in pages, as tcp_mem counts it */
 	u32 remote; /* IPv4, host order */
 	u32 local;
 	u32 inode;
-	u64 cookie; /* 0: none given out yet */
+	u64 cookie; /* 0: not generated yet */
 	u32 uid;
-	u32 received_ms; /* since data came, since data was sent, since an ACK came */
-	u32 sent_ms;
-	u32 heard_ms;
+	u32 received_ms; /* since data was received */
+	u32 sent_ms; /* since data was sent */
+	u32 heard_ms; /* since an ACK came */
 	s32 expires_ms; /* until the timer runs out */
-	u32 unread; /* bytes, the FIN counts as one */
+	u32 unread; /* bytes; a FIN takes a sequence number, and so counts as one */
 	u32 unacked;
-	u32 bytes_received; /* its low half */
+	u32 bytes_received; /* the low 32 bits of tcp_sock.bytes_received */
 };
 
 struct socket_wide {
@@ -122,7 +126,10 @@ struct socket_wide {
 	u8 rest[16];
 };
 
-/* A socket that an action was tried on, with what its options were before. Times are in jiffies; 0: not set. */
+/*
+ * A socket that was acted on, with its options from before, for the undo. Times are in jiffies; 0: the program set
+ * none.
+ */
 struct acted_record {
 	u64 cookie;
 	u8 state;
@@ -133,10 +140,13 @@ struct acted_record {
 	u32 interval;
 	u32 user_timeout_ms;
 	u32 reserved;
-	u32 quiet; /* since data came or was sent, the shorter */
+	u32 quiet; /* since data was received or sent, whichever was later */
 };
 
-/* A socket that is meant: what must still hold of it, and which options to set; ACT_LEAVE: none. */
+/*
+ * A selected socket: the state and unread bytes that it must still have when the program meets it, and the options to
+ * set. ACT_LEAVE: do not check the condition, do not change the option.
+ */
 struct meant_socket {
 	u32 state;
 	u32 unread;
@@ -148,7 +158,7 @@ struct meant_socket {
 	u32 padding;
 };
 
-/* Whose handshakes are counted together. */
+/* What handshakes are counted by: a listener, and whether IPv4 or IPv6 was on the wire. */
 struct handshake_key {
 	u32 netns;
 	s32 ifindex;
@@ -159,21 +169,25 @@ struct handshake_key {
 };
 
 /*
- * Handshake times: bucket 0 is below 16 us, then four equal parts of each octave, the last is from 2^27 us (134 s) on.
+ * The histogram of handshake times: bucket 0 holds times below 16 us; each power of two above has four equal buckets;
+ * the last bucket holds times from 2^27 us (134 s) on.
  */
 #define HANDSHAKE_FIRST_OCTAVE 4
 #define HANDSHAKE_OCTAVES 23
 #define HANDSHAKE_BUCKETS (HANDSHAKE_OCTAVES * 4 + 2)
 #define HANDSHAKE_RETRANSMITS 8
-/* Where the timer of the SYN-ACK runs out: 1, 3, 7, 15, 31, 63 s. None of these is the edge of a bucket. */
+/*
+ * The SYN-ACK timer runs out after 1, 3, 7, 15, 31, 63 s. None of these is the edge of a bucket, so `later` counts them
+ * apart.
+ */
 #define HANDSHAKE_TIMERS 6
 
 struct handshake_counters {
 	u64 times[HANDSHAKE_BUCKETS];
-	u64 later[HANDSHAKE_TIMERS]; /* of those timed: took so long, or longer */
-	u64 by_retransmits[HANDSHAKE_RETRANSMITS]; /* finished after so many more SYN-ACKs; the last: or more */
-	u64 untimed; /* finished by a SYN cookie: nobody knows when they began */
-	u64 approximate; /* of those timed: by the least it can have been */
+	u64 later[HANDSHAKE_TIMERS]; /* timed handshakes that took 1, 3, 7 ... s or longer */
+	u64 by_retransmits[HANDSHAKE_RETRANSMITS]; /* by retransmissions of the SYN-ACK; the last: that many or more */
+	u64 untimed; /* finished by a SYN cookie, for which the kernel kept no state: when they began is not known */
+	u64 approximate; /* timed handshakes of which only a lower bound of the time is known */
 	u64 sum_us;
 	u64 max_us;
 	u64 synack_retransmits;
@@ -183,19 +197,19 @@ struct handshake_counters {
 
 /* What a CPU keeps for itself between events. */
 struct handshake_cpu {
-	u64 from_cookie; /* the connection it is just making from a SYN cookie */
-	u64 unfit; /* events whose key did not fit the map */
+	u64 from_cookie; /* mark_of() the connection that is being made from a SYN cookie on this CPU; 0: none */
+	u64 unfit; /* events that were not counted, because the map was full */
 };
 
-/* Packets for a listener and its request sockets, and the handshakes of it that finished. */
+/* Packets for a listener and its request sockets, and handshakes that finished there. */
 struct arrivals_counters {
 	u64 syns;
-	u64 repeats; /* of them: of a connection that is half-open already */
-	u64 acks; /* any other packet: a last ACK, or data behind it */
+	u64 repeats; /* of these, SYNs of connections that were half-open already */
+	u64 acks; /* packets without SYN or RST: last ACKs, and data that came before the connection was made */
 	u64 resets;
 	u64 finished;
-	u64 late; /* of them: after a SYN-ACK was sent again */
-	u64 no_timestamps; /* of them: without TCP timestamps, so that a SYN cookie keeps neither window scaling nor SACK */
+	u64 late; /* of these, handshakes whose SYN-ACK was retransmitted */
+	u64 no_timestamps; /* of these, without TCP timestamps: a SYN cookie would lose their window scaling and SACK */
 };
 
 /* A source of connections to one port: an IPv4 address, or the first 64 bits of an IPv6 address. */
@@ -215,7 +229,7 @@ struct source_counters {
 	u32 finished;
 	u32 late;
 	u32 timed; /* handshakes in sum_us */
-	u32 ifindex; /* the device by which its last SYN came in */
+	u32 ifindex; /* the device that its last SYN came in by */
 	u64 sum_us; /* from the SYN-ACK to its ACK */
-	u32 local[4]; /* the address that its last SYN was sent to, as an IPv6 one */
+	u32 local[4]; /* the destination of its last SYN; IPv4 as v4-mapped */
 };

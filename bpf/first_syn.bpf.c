@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The last rung of the guard: while a queue fills, the first SYN of a connection is dropped, and the one that the client
- * sends again after a second is left to the kernel. Every client pays that second; a flood whose SYNs come once each
- * fills no queue. It needs nothing of the kernel but XDP, not even SYN cookies.
+ * The last rung of the guard: while a queue fills, the first SYN of a connection is dropped, and the one that the
+ * client sends again after a second is left to the kernel. Every client pays that second; a flood whose SYNs come once
+ * each fills no queue. It needs nothing of the kernel but XDP, not even SYN cookies.
  */
 #include "guard_front.bpf.h"
 
-/* 16 MiB. At 200,000 SYNs a second a client's mark is written over within its second with a probability of 5 %. */
+/*
+ * 16 MiB. At 200,000 SYNs a second, 5 % of clients lose their entry to another SYN before they retransmit, and wait
+ * once more.
+ */
 #define SEEN_BITS 22
-/* Of 2^29 ns (0.54 s); a SYN comes again after one to 32 of them. */
+/* Times are kept in ticks of 2^29 ns (0.54 s). A SYN counts as sent again 1 to 32 ticks after the first. */
 #define TICK_BITS_SEEN 29
 #define TICKS_MOST 32
 
@@ -19,7 +22,10 @@ struct {
 	u32 *value;
 } seen SEC(".maps");
 
-/* Whether this SYN came before, at least half a second ago: 24 bits of its hash, and when, in the other eight. */
+/*
+ * Whether this SYN came before, at least a tick ago. An entry of `seen` has 24 bits of the hash of the SYN, and the
+ * tick in the other eight.
+ */
 INLINE bool came_before(const struct packet *p, struct place place, u64 now)
 {
 	u64 key[2] = { settings.seed, ~settings.seed }, hash = sign(key, p, place.v6, p->seq, 0, 0);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
  * The second rung of the guard: SYNs are answered before the kernel sees them, by a cookie that the kernel makes
- * (bpf_tcp_gen_syncookie) and that the kernel itself checks when the ACK comes. With tcp_syncookies = 1 it makes one only
- * while the listener's SYN queue is full.
+ * (bpf_tcp_gen_syncookie) and that the kernel itself checks when the ACK comes. With tcp_syncookies = 1 it makes one
+ * only while the listener's SYN queue is full.
  *
- * The kernel subtracts a secret of each peer from an echoed timestamp before it reads the options from there, which no
- * program can add: so a SYN-ACK has no timestamp, and with that neither window scaling nor SACK, unless tcp_timestamps is
- * 2, where there is no such secret. Source: cookie_timestamp_decode(), secure_tcp_ts_off().
+ * The kernel's cookie keeps window scaling and SACK in the timestamp of the SYN-ACK. Before it reads them from the
+ * echo, the kernel subtracts an offset that is secret for each pair of addresses. A program cannot know that offset, so
+ * its SYN-ACK has no timestamp, and the connection neither window scaling nor SACK; unless tcp_timestamps is 2, where
+ * the offset is 0. Source: cookie_timestamp_decode(), secure_tcp_ts_off().
  */
 #include "guard_frame_answer.bpf.h"
 #include "guard_front.bpf.h"
@@ -16,10 +17,10 @@
 #define TS_SACK 0x10
 #define TS_ECN 0x20
 
-/* In v5.4. A cookie, and the size of segments that it stands for in the upper half; negative: there is none. */
+/* Since v5.4. Returns the cookie in the lower 32 bits, and its MSS above; negative: the kernel makes no cookie now. */
 static long (*const bpf_tcp_gen_syncookie)(void *sk, void *ip, u32 ip_length, void *tcp, u32 tcp_length) = (void *)110;
 
-/* The kernel's cookie for a SYN; GUARD_REASONS: there is one, else why not. */
+/* Asks the kernel for its cookie for a SYN. Returns GUARD_REASONS if there is one, otherwise why not. */
 INLINE u32 find_cookie(struct xdp_md *xdp, const struct packet *p, struct place place, struct listener *l, u32 *cookie)
 {
 	u8 headers[IPV6_HEADER + TCP_HEADER + 64];
@@ -53,7 +54,7 @@ INLINE u32 find_cookie(struct xdp_md *xdp, const struct packet *p, struct place 
 	return why;
 }
 
-/* What a timestamp tells the kernel of the options, when it comes back. Source: cookie_init_timestamp(). */
+/* A timestamp whose low bits tell the kernel the options when it comes back. Source: cookie_init_timestamp(). */
 INLINE be32 timestamp(u64 now, const struct answer *a, const struct options *o)
 {
 	u32 ms = now / 1000000, low = a->wscale == WSCALE_NONE ? WSCALE_NONE : o->wscale;

@@ -6,7 +6,9 @@
 #define MAC_HEADER 14
 #define CHECKSUM_PARTIAL 3
 
-/* A length that is known to be `least` or more, and `mask` more at most, in a way that older verifiers (6.1, 6.12) understand. */
+/*
+ * The same length, computed so that older verifiers (6.1, 6.12) see its bounds, too: `least` to `least + mask`.
+ */
 #define AT_LEAST(least, length, mask)                                                                                  \
 	({                                                                                                             \
 		u32 __more = ((length) - (least)) & (mask);                                                            \
@@ -29,7 +31,7 @@ struct answer {
 	bool ecn;
 };
 
-/* The frame, with the Ethernet header so placed that IP begins at a multiple of eight. */
+/* The frame. The Ethernet header begins at byte 2, so that IP begins at a multiple of eight. */
 #define FRAME_IP 16
 union frame {
 	u8 bytes[FRAME_IP + IPV6_HEADER + TCP_HEADER + OPTIONS_MOST];
@@ -48,7 +50,7 @@ INLINE be16 folded(u64 sum)
 	return sum;
 }
 
-/* The options in the order in which Linux sends them; their length, 4 to 20. */
+/* Writes the options, as little-endian words, in the order in which Linux sends them. Returns their length, 4 to 20. */
 INLINE u32 write_options(union frame *f, u32 at, const struct answer *a)
 {
 	f->word[at++] = 0x0402 | (u32)__builtin_bswap16(a->mss) << 16;
@@ -80,7 +82,7 @@ INLINE void write_ip(union frame *f, const struct packet *p, struct place place,
 		f->both[FRAME_IP / 8 + 4] = p->remote[1];
 		return;
 	}
-	/* As the kernel's SYN-ACKs: not to be fragmented, and so without an identification. */
+	/* As in the kernel's SYN-ACKs: don't fragment, and so no identification. */
 	ip[0] = 0x45 | (u32)__builtin_bswap16(IPV4_HEADER + tcp_length) << 16;
 	ip[1] = 0x0040 << 16;
 	ip[2] = hops | IPPROTO_TCP << 8;
@@ -91,7 +93,7 @@ INLINE void write_ip(union frame *f, const struct packet *p, struct place place,
 	ip[2] |= (u32)(u16)~folded(sum) << 16;
 }
 
-/* The sum over what TCP's checksum covers of the IP header. */
+/* The sum over the pseudo header: what TCP's checksum covers of the IP header. */
 INLINE u64 pseudo_sum(const union frame *f, struct place place, u32 tcp_length)
 {
 	const u32 *ip = f->word + FRAME_IP / 4;
@@ -102,7 +104,11 @@ INLINE u64 pseudo_sum(const union frame *f, struct place place, u32 tcp_length)
 	return sum;
 }
 
-/* Writes the TCP header; its length with options. partial: the device, or who takes the packet in, completes the sum. */
+/*
+ * Writes the headers. Returns the length of the TCP header with options. partial: write only the sum over the pseudo
+ * header; the device, or the receiver of a packet that never leaves the host, completes the checksum
+ * (CHECKSUM_PARTIAL).
+ */
 INLINE u32 write_tcp(union frame *f, const struct packet *p, struct place place, const struct answer *a, bool partial)
 {
 	const u32 at = (FRAME_IP + TRANSPORT(place) - place.link) / 4;
@@ -120,7 +126,7 @@ INLINE u32 write_tcp(union frame *f, const struct packet *p, struct place place,
 		f->word[at + 4] = folded(sum);
 		return length;
 	}
-	/* What is behind the options is zero. */
+	/* Always over the longest header, as a loop needs a constant bound: behind the options there are zeros. */
 	for (u32 i = at; i < at + (TCP_HEADER + 20) / 4; i++)
 		sum += f->word[i];
 	f->word[at + 4] = (u16)~folded(sum);

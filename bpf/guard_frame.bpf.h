@@ -14,7 +14,7 @@ static long (*const bpf_xdp_adjust_tail)(void *xdp, int by) = (void *)65;
 static long (*const bpf_xdp_load_bytes)(void *xdp, u32 offset, void *to, u32 len) = (void *)189;
 static long (*const bpf_xdp_store_bytes)(void *xdp, u32 offset, const void *from, u32 len) = (void *)190;
 
-/* Reads the headers of a frame; where IP begins is in `place`. */
+/* Reads the headers of a frame. */
 INLINE enum reading read_frame(struct xdp_md *xdp, struct place place, struct packet *p)
 {
 	const void *data = (const void *)(unsigned long)xdp->data, *end = (const void *)(unsigned long)xdp->data_end;
@@ -36,7 +36,7 @@ INLINE int on_ethernet(struct xdp_md *xdp)
 	const u8 *data = (const u8 *)(unsigned long)xdp->data, *end = (const u8 *)(unsigned long)xdp->data_end;
 	be16 type;
 
-	/* A frame to a group of hosts is nobody's SYN. */
+	/* TCP takes no SYN from a multicast or broadcast frame. */
 	if (data + MAC_HEADER > end || data[0] & 1)
 		return XDP_PASS;
 	type = *(const be16 *)(data + 12);

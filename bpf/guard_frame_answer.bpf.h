@@ -31,7 +31,7 @@ INLINE bool frame_options(struct xdp_md *xdp, struct place place, const struct p
 /* Sends the answer back; 0: it failed. */
 INLINE int send_frame(struct xdp_md *xdp, const struct packet *p, const struct answer *a, struct place place)
 {
-	/* A length, and no pointer, is what is kept across calls. */
+	/* A length, as bpf_xdp_adjust_tail() invalidates pointers into the packet. */
 	u64 had = (unsigned long)xdp->data_end - (unsigned long)xdp->data;
 	union frame f = {};
 	u32 length;

@@ -7,10 +7,10 @@
 #define LOOPBACK_V6 (1ULL << 56) /* the second half of ::1 */
 #define MULTICAST_V6 0xff
 #define PREFIXES 65536
-/* Of these answers one is timed. */
+/* One answer in this many is timed, as reading the clock takes time itself. */
 #define TIMED_ONE_IN 256
 
-/* One bit for each port that any guarded listener has. */
+/* A bit for each port: set if a guarded listener has it. Nearly all packets need no other look-up. */
 struct {
 	int (*type)[BPF_MAP_TYPE_ARRAY];
 	int (*max_entries)[65536 / 64];
@@ -18,7 +18,7 @@ struct {
 	u64 *value;
 } ports SEC(".maps");
 
-/* The addresses of this host, and the prefixes that are local as a whole. */
+/* The addresses of this host; below, prefixes that are local as a whole (as 127.0.0.0/8). */
 struct {
 	int (*type)[BPF_MAP_TYPE_HASH];
 	int (*max_entries)[16384];
@@ -53,7 +53,7 @@ struct {
 	struct guard_counts *value;
 } counts SEC(".maps");
 
-/* SYN-ACKs to prefixes in this second. Prefixes of one hash share a place. */
+/* SYN-ACKs to a prefix in one second. Prefixes whose hashes collide share an entry, and its limit. */
 struct sent {
 	u32 second;
 	u32 answers;
@@ -81,10 +81,15 @@ INLINE bool is_guarded_port(u16 port)
 	return bits && *bits >> port % 64 & 1;
 }
 
-/* Whether the destination is an address of this host; most often it is the one of the packet before. */
+/*
+ * Whether the destination is an address of this host. Mostly it is that of the packet before, which needs no look-up.
+ */
 INLINE bool is_local(const struct packet *p, struct guard_counts *c)
 {
-	/* 6.1 takes a key from the stack, not by a pointer that a global function was given. */
+	/*
+	 * Copied, as the verifier of Linux 6.1 accepts a key on the stack, but not behind an argument of a global
+	 * function.
+	 */
 	u64 changes = settings.local_changes, whole[2] = { p->local[0], p->local[1] };
 	struct wide key = { .length = 128 };
 
@@ -99,12 +104,12 @@ INLINE bool is_local(const struct packet *p, struct guard_counts *c)
 	return true;
 }
 
-/* Whether anybody may have this source address, as the kernel's routing has it. */
+/* Whether a packet may have this source address: the kernel's routing would drop others (martians) later. */
 INLINE bool is_possible(const struct packet *p, struct place place, u32 ifindex)
 {
 	u8 first = p->remote[1] >> 32;
 
-	/* Packets to an own address come by the loopback device. */
+	/* A packet from an address to itself arrives by the loopback device only. */
 	if (p->remote[1] == p->local[1] && p->remote[0] == p->local[0])
 		return ifindex == LOOPBACK;
 	if (!place.v6)
@@ -132,7 +137,7 @@ INLINE struct bpf_sock *find(void *context, const struct packet *p, struct place
 	return bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), -1, 0);
 }
 
-/* What the answer depends on of a listener. */
+/* What the answer takes from the listener. */
 struct listener {
 	struct guard_listener_counts *counts;
 	u32 window;
@@ -158,7 +163,7 @@ INLINE bool is_mptcp(const struct tcp_sock___guard *tp)
 	return FIELD(tp, is_mptcp, FIELD_EXISTS) && tp->is_mptcp;
 }
 
-/* Whether the guard answers for this listener now; GUARD_REASONS: yes, else why not. */
+/* Whether the guard answers for this listener now. Returns GUARD_REASONS if so, otherwise why not. */
 INLINE u32 judge(const struct tcp_sock___guard *tp, struct listener *l)
 {
 	const struct sock___guard *sk = &tp->inet_conn.icsk_inet.sk;
@@ -196,7 +201,7 @@ INLINE u32 find_listener(void *context, const struct packet *p, struct place pla
 	return why;
 }
 
-/* Whether a SYN is one to look at closer; GUARD_REASONS: yes, else why not. */
+/* Whether a SYN concerns the guard at all, by what is quick to tell. Returns GUARD_REASONS if so, otherwise why not. */
 INLINE u32 concerns(const struct packet *p, struct place place, u32 ifindex, struct guard_counts *c, u64 now)
 {
 	if (settings.mode != GUARD_ANSWERS || now > settings.until)
@@ -206,7 +211,7 @@ INLINE u32 concerns(const struct packet *p, struct place place, u32 ifindex, str
 	return GUARD_REASONS;
 }
 
-/* Likewise, by its options. */
+/* The same, by the options of the SYN. */
 INLINE u32 readable(const struct options *o)
 {
 	if (o->is_signed)
@@ -214,7 +219,7 @@ INLINE u32 readable(const struct options *o)
 	return o->broken ? GUARD_BROKEN : GUARD_REASONS;
 }
 
-/* Whether the guard answers a SYN now, from all that a cookie of ours depends on; GUARD_REASONS: yes, else why not. */
+/* Whether the guard answers this SYN with its own cookie now. Returns GUARD_REASONS if so, otherwise why not. */
 INLINE u32 may_answer(void *context, u32 ifindex, const struct packet *p, struct place place, const struct options *o,
 		      struct guard_counts *c, struct listener *l, u64 now)
 {
@@ -225,7 +230,7 @@ INLINE u32 may_answer(void *context, u32 ifindex, const struct packet *p, struct
 	return why == GUARD_REASONS ? find_listener(context, p, place, l) : why;
 }
 
-/* The clock for an answer, of which few are timed; 0: not this one. */
+/* When the work on an answer began; 0: this one is not timed. */
 INLINE u64 begin(const struct guard_counts *c)
 {
 	return c->answered % TIMED_ONE_IN ? 0 : bpf_ktime_get_ns();
@@ -242,7 +247,7 @@ INLINE void count_answer(struct guard_counts *c, struct listener *l, u64 began)
 	}
 }
 
-/* Counts why a SYN is left to the kernel; what the program is to return for that. */
+/* Counts why a SYN is left to the kernel. Returns `verdict`, which the program then returns. */
 INLINE int pass(struct guard_counts *c, u32 why, int verdict)
 {
 	if (why < GUARD_REASONS)
@@ -250,7 +255,7 @@ INLINE int pass(struct guard_counts *c, u32 why, int verdict)
 	return verdict;
 }
 
-/* Counts an answer to a prefix; whether it is one too many. */
+/* Counts an answer to the source's prefix. Returns whether it exceeds the limit of this second. */
 INLINE bool is_too_many(const struct packet *p, struct place place, u64 now)
 {
 	u64 prefix = place.v6 ? p->remote[0] << 16 : p->remote[1] >> 32 & 0xffffff;

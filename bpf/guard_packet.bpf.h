@@ -36,13 +36,16 @@ struct packet {
 	u16 local_port;
 	u8 flags;
 	u8 tos;
-	/* Bytes of options. */
+	/* Bytes of options; more than OPTIONS_MOST if the header length is too small: the packet is then broken. */
 	u8 options;
 };
 
 enum reading { IS_TCP, NOT_TCP, IS_UNUSUAL };
 
-/* Where the headers are in the packet and how they go on: constants, so that each kind of packet has code of its own. */
+/*
+ * Where the headers are: the length of the link header, and the family. Always constants, so that the compiler makes
+ * code with fixed offsets for each kind of packet.
+ */
 struct place {
 	u32 link;
 	bool v6;
@@ -130,7 +133,7 @@ INLINE void read_tcp(const struct tcp *tcp, struct packet *p)
 	p->options = tcp->offset >> 4 < TCP_HEADER / 4 ? 255 : (tcp->offset >> 4) * 4 - TCP_HEADER;
 }
 
-/* Reads the headers. A fragment of IPv6 has an extension header, and is NOT_TCP. */
+/* Reads the headers. IPv6 with an extension header, as fragments have, is NOT_TCP, and so left to the kernel. */
 INLINE enum reading read_packet(struct __sk_buff *skb, struct place place, struct packet *p)
 {
 	const u32 need = TRANSPORT(place) + TCP_HEADER;
@@ -153,7 +156,9 @@ INLINE enum reading read_packet(struct __sk_buff *skb, struct place place, struc
 	return IS_TCP;
 }
 
-/* The options, at once where they are laid out as usual. False where they cannot be read. */
+/*
+ * Reads the options: by comparing whole words if they are laid out as usual, otherwise one by one. False: unreadable.
+ */
 INLINE bool packet_options(struct __sk_buff *skb, struct place place, const struct packet *p, struct options *o)
 {
 	const u32 at = TRANSPORT(place) + TCP_HEADER;
@@ -175,8 +180,8 @@ INLINE bool packet_options(struct __sk_buff *skb, struct place place, const stru
 }
 
 /*
- * The hash that stands for a connection in a slot of time, with the options that it was answered with (`chosen`; with
- * STAMPED, timestamps too).
+ * The hash behind a cookie: of the connection, the slot of time and the options of the answer (`chosen`: the low eight
+ * bits of the cookie, and STAMPED if there are timestamps).
  */
 #define STAMPED 0x100
 
@@ -209,8 +214,9 @@ OUTLINED u64 sign_v6(struct packet *p, u32 isn, u32 chosen, u64 slot)
 }
 
 /*
- * Of a cookie with timestamps eight bits are a cheap hash instead, by which nearly every ACK of a connection is told from
- * one with a cookie before it is hashed in earnest. The timestamp makes good for them: it holds the signature as well.
+ * In a cookie with timestamps, eight bits come from a cheap hash instead of SipHash. They tell 255 of 256 ACKs of
+ * established connections from ACKs with a cookie, before SipHash is computed. The bits are not missed: the timestamp
+ * is signed as well.
  */
 #define TAG 0xff00U
 
@@ -221,7 +227,7 @@ INLINE u32 tag(const struct packet *p, u32 isn)
 	return ends * (settings.seed | 1) >> 56 << 8;
 }
 
-/* The bits of a cookie that are of the hash. */
+/* The bits of a cookie that come from SipHash. */
 INLINE u32 signed_bits(bool stamped)
 {
 	return stamped ? ~(TAG | COOKIE_OPTIONS) : ~COOKIE_OPTIONS;
@@ -232,7 +238,7 @@ INLINE bool fits(u64 hash, u32 cookie, bool stamped)
 	return !(((u32)hash ^ cookie) & signed_bits(stamped));
 }
 
-/* Whether an echoed timestamp is one that went out with this cookie, lately. */
+/* Whether an echoed timestamp went out with this cookie within the last RECENT_TICKS. */
 INLINE bool is_recent(u64 hash, u64 now, be32 echo)
 {
 	return (u32)(now >> TICK_BITS) + (u32)(hash >> 32) - __builtin_bswap32(echo) < RECENT_TICKS;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Sending the guard's SYN-ACK at tc: apart, as a function that a kernel lacks fails every object that has it. */
+/*
+ * Sending the guard's SYN-ACK at tc. In a file of its own, because a kernel refuses every object that names a kernel
+ * function which it lacks: the rungs for older kernels must not include this one.
+ */
 #pragma once
 #include "guard_answer.bpf.h"
 
-/* Sends the answer back on the device that the SYN came in by. Returns what the program is to return; 0: it failed. */
+/* Sends the answer back on the device that the SYN came in by. Returns the verdict for the packet; 0: it failed. */
 INLINE int send(struct __sk_buff *skb, const struct packet *p, const struct answer *a, struct place place)
 {
 	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);

@@ -7,14 +7,18 @@
 #define TCX_NEXT (-1)
 #define TCX_DROP 2
 
-/* Packets of one connection this close together were taken in as one batch. */
+/*
+ * The kernel takes packets from a device in batches, and runs this program on all of a batch before TCP sees the first.
+ * Packets with the same cookie within BATCH_US count as one batch; new connections within BURST_NS may not be in the
+ * accept queue yet.
+ */
 #define BATCH_US 5000
 #define BURST_NS 2000000
 #define RECENT 4096
-/* Of these ACKs one is looked at closely. */
+/* Of ACKs without a cookie, one in this many is looked up, to estimate how many belong to no connection. */
 #define GUARD_ONE_IN 16
 
-/* The cookies that were made into connections last, by their low bits: the cookie, and when (us). */
+/* Cookies of which connections were made last, by some of their bits: the cookie, and when (in units of 1,024 ns). */
 struct recent {
 	u32 cookie;
 	u32 at_us;
@@ -45,7 +49,7 @@ INLINE void engage(u64 now)
 {
 	u64 until = now + (1ULL << SLOT_BITS) + GRACE_NS;
 
-	/* Once a second, so that CPUs do not fight for the line. */
+	/* Written once a second, as writing it for each SYN would have the CPUs contend for its cache line. */
 	if (until - settings.engaged_until > 1ULL << 30)
 		settings.engaged_until = until;
 }
@@ -64,7 +68,7 @@ INLINE void choose(const struct packet *p, const struct options *o, struct answe
 	a->hops = settings.hops[place.v6];
 }
 
-/* What is answered to a SYN, but for the size of segments. */
+/* Fills in the answer to a SYN, without the MSS, which depends on the device. */
 INLINE void compose(struct answer *a, struct packet *p, struct place place, const struct options *o,
 		    const struct listener *l, u64 now)
 {
@@ -118,7 +122,9 @@ INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options 
 	return verdict;
 }
 
-/* By family, and whatever the device: each is compiled, and walked by the verifier, once. */
+/*
+ * One function for each family, so that each is compiled and verified once, not once for each kind of device as well.
+ */
 OUTLINED int on_syn_v4(struct __sk_buff *skb, struct packet *p, struct options *o, u32 link)
 {
 	return p && o ? on_syn(skb, p, o, (struct place){ link, false }) : TCX_NEXT;
@@ -129,7 +135,7 @@ OUTLINED int on_syn_v6(struct __sk_buff *skb, struct packet *p, struct options *
 	return p && o ? on_syn(skb, p, o, (struct place){ link, true }) : TCX_NEXT;
 }
 
-/* Whether the accept queue is full, or may be once TCP has taken what was given to it since the burst began. */
+/* Whether the accept queue is full, or will be once TCP has taken in the connections made since the burst began. */
 INLINE bool is_full(const struct tcp_sock___guard *tp, struct guard_counts *c, u64 now)
 {
 	const struct sock___guard *sk = &tp->inet_conn.icsk_inet.sk;
@@ -160,7 +166,7 @@ INLINE void describe(u8 chosen, const struct options *o, struct place place, str
 	}
 }
 
-/* Makes the connection of a cookie that fits, unless its packet before has just done so. */
+/* Has the kernel make a connection of an ACK with a valid cookie, unless the packet before it has just done so. */
 INLINE int accept(struct __sk_buff *skb, const struct packet *p, struct place place, const struct options *o,
 		  struct guard_counts *c)
 {
@@ -180,7 +186,10 @@ INLINE int accept(struct __sk_buff *skb, const struct packet *p, struct place pl
 		return TCX_NEXT;
 	tp = sk->state == TCP_LISTEN ? bpf_skc_to_tcp_sock(sk) : 0;
 	if (tp && r->cookie == cookie && now_us - r->at_us < BATCH_US) {
-		/* TCP has yet to take the first packet, which is ahead of this one in the batch and makes the connection. */
+		/*
+		 * The first packet is ahead of this one in the batch: by the time TCP sees this one, the connection
+		 * exists.
+		 */
 		c->batched++;
 	} else if (tp && is_full((const struct tcp_sock___guard *)tp, c, now)) {
 		c->accept_full++;
@@ -206,7 +215,7 @@ INLINE int accept(struct __sk_buff *skb, const struct packet *p, struct place pl
 	return verdict;
 }
 
-/* An ACK without a cookie of ours is most often one of a connection. */
+/* An ACK without a valid cookie: nearly always it belongs to a connection. */
 INLINE int on_other_ack(struct __sk_buff *skb, const struct packet *p, struct place place, struct guard_counts *c)
 {
 	struct bpf_sock *sk;
@@ -271,7 +280,7 @@ INLINE int on_packet(struct __sk_buff *skb, struct place place)
 		return TCX_NEXT;
 	}
 	if ((p.flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) == FLAG_ACK) {
-		/* Of a connection, as nearly always: no cookie is out. */
+		/* While no cookie can come back, an ACK belongs to a connection: leave it alone at once. */
 		now = bpf_ktime_get_coarse_ns();
 		if (now > settings.engaged_until || settings.mode == GUARD_OFF || !packet_options(skb, place, &p, &o))
 			return TCX_NEXT;
@@ -287,7 +296,7 @@ INLINE int on_packet(struct __sk_buff *skb, struct place place)
 
 INLINE int guard(struct __sk_buff *skb, u32 link)
 {
-	/* For this host (PACKET_HOST). */
+	/* Only packets for this host (PACKET_HOST is 0). */
 	if (skb->pkt_type)
 		return TCX_NEXT;
 	if (skb->protocol == ETH_P_IP_BE)

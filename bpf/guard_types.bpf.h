@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The guard's settings, counters and maps, as halfopen writes and reads them (change/guard.py), and kernel types it uses. */
+/*
+ * The guard's settings and counters, as change/guard.py writes and reads them, and the kernel types that the guard
+ * uses.
+ */
 #pragma once
 #include "compat.bpf.h"
 #include "uapi.bpf.h"
@@ -11,17 +14,20 @@
 
 #define GUARD_SLOTS 4
 
-/* Off; turns ACKs with our cookie into connections; answers SYNs as well. */
+/* The guard does nothing; only makes connections of ACKs with its cookie; answers SYNs as well. */
 enum guard_mode { GUARD_OFF, GUARD_ACKS, GUARD_ANSWERS };
 
-/* By which way clients are let in: a cookie of ours, one of the kernel's, the second SYN, or ours with a front. */
+/*
+ * How clients get in: by the guard's cookie, by the kernel's, by their second SYN, by the guard's with a front in the
+ * driver.
+ */
 enum guard_rung { RUNG_TC, RUNG_GEN_COOKIE, RUNG_FIRST_SYN, RUNG_XDP };
 
 /* Why a SYN was left to the kernel. */
 enum guard_passed {
-	GUARD_BELOW, /* the SYN queue has room */
+	GUARD_BELOW, /* the SYN queue is not yet as full as `share` */
 	GUARD_STOPPED, /* the guard does not answer (any more) */
-	GUARD_NOT_LISTENING, /* no listener: a connection or one in TIME_WAIT has these addresses and ports, or nothing has */
+	GUARD_NOT_LISTENING, /* a connection, also one in TIME_WAIT, has these addresses and ports; or no socket has */
 	GUARD_OTHER_LISTENER, /* the listener is not one that is guarded */
 	GUARD_FOREIGN, /* the address is not one of this host, or the source cannot be one */
 	GUARD_MPTCP,
@@ -29,31 +35,40 @@ enum guard_passed {
 	GUARD_SIGNED, /* TCP-MD5 or TCP-AO */
 	GUARD_BROKEN, /* the header or its options cannot be read */
 	GUARD_FAILED, /* the answer could not be written */
-	GUARD_SECOND, /* RUNG_FIRST_SYN: the client sent it again, as only those do who are there */
+	GUARD_SECOND, /* RUNG_FIRST_SYN: the client sent its SYN again, so it gets through */
 	GUARD_REASONS,
 };
 
 struct guard_settings {
-	/* When the guard ceases to answer by itself (CLOCK_MONOTONIC, ns): halfopen may have been stopped. */
+	/*
+	 * The guard ceases to answer at this time (CLOCK_MONOTONIC, ns) unless halfopen moves it: halfopen may have
+	 * been stopped.
+	 */
 	u64 until;
-	/* When it was armed, likewise, and the namespace it is in. */
+	/* When the guard was armed (CLOCK_MONOTONIC, ns), and the inode of its network namespace. */
 	u64 began;
 	u64 netns;
-	/* By the number of the slot of time, modulo GUARD_SLOTS: two are valid at a time. */
+	/*
+	 * The secret of each slot of time, at its number modulo GUARD_SLOTS; those of this slot and of the last one are
+	 * in use.
+	 */
 	u64 secrets[GUARD_SLOTS][2];
 	u64 seed;
-	/* Written by the program: cookies are out until then, so ACKs are worth a look. */
+	/* Written by the program: until then cookies may come back. Later, no ACK needs to be checked for one. */
 	u64 engaged_until;
-	/* Counts the changes of this host's addresses. From 1 on. */
+	/*
+	 * How often this host's addresses changed, from 1 on: a CPU's last known address is valid for one value of
+	 * this.
+	 */
 	u64 local_changes;
 	u32 mode;
-	/* Of the SYN queue, in 1/256: the guard answers where it is as full as that. */
+	/* The guard answers while the SYN queue is as full as this, in 1/256 of its limit. */
 	u32 share;
 	/* SYN-ACKs a second to one /24 or /48 at most. */
 	u32 most_to_prefix;
-	/* The four sizes of segments that a cookie can tell, ascending, for IPv4 and IPv6. */
+	/* The four values of MSS that the two bits of a cookie stand for, ascending, for IPv4 and IPv6. */
 	u16 mss[2][4];
-	/* The most that the routes let us announce. */
+	/* The largest MSS that the routes allow to announce (advmss), for IPv4 and IPv6. */
 	u16 most_mss[2];
 	u8 timestamps;
 	u8 window_scaling;
@@ -63,35 +78,38 @@ struct guard_settings {
 	u8 hops[2];
 	/* A policy of halfopen watch armed it. */
 	u8 by_policy;
-	/* What the rungs in front announce at most as the size of a segment, for IPv4 and IPv6. */
+	/* The largest MSS that the rungs in front of the kernel (XDP) announce, for IPv4 and IPv6. */
 	u16 front_mss[2];
 	/* enum guard_rung */
 	u8 rung;
-	/* tcp_timestamps is 2: the kernel reads what its cookie says of options from the very timestamp that was sent. */
+	/*
+	 * tcp_timestamps is 2: the kernel adds no secret offset to timestamps, so one made by a program can carry
+	 * options.
+	 */
 	u8 plain_timestamps;
 	u8 padding[2];
 };
 
-/* Of one CPU. */
+/* The counters of one CPU. */
 struct guard_counts {
 	u64 syns;
 	u64 answered;
 	u64 accepted;
-	/* A second packet of a connection that the first has just made. */
+	/* Second packets of a connection in one batch: the first has just made it. */
 	u64 batched;
-	/* Cookies that came once more, later than that: the first time nothing came of it. */
+	/* Cookies that came again after that batch: no connection was made of them the first time. */
 	u64 again;
-	/* ACKs that fit no connection and no cookie; one in GUARD_ONE_IN is looked at. */
+	/* ACKs that belong to no connection and carry no cookie: an estimate, as one in GUARD_ONE_IN is looked up. */
 	u64 bad;
-	/* ACKs dropped because the accept queue is full, as the kernel does. */
+	/* ACKs dropped because the accept queue was full, as the kernel would drop them. */
 	u64 accept_full;
-	/* ACKs that the kernel did not take. */
+	/* ACKs for which bpf_sk_assign_tcp_reqsk() failed. */
 	u64 refused;
-	/* SYNs dropped because their prefix got as many answers as it may. */
+	/* SYNs dropped because their prefix had its SYN-ACKs of this second (most_to_prefix). */
 	u64 capped;
-	/* SYNs and ACKs with IP options, fragments, VLAN tags: of any port. */
+	/* Packets with IP options, fragments and VLAN-tagged packets, of any port: left to the kernel unread. */
 	u64 unusual;
-	/* RUNG_XDP: SYNs of those answered that the front answered. */
+	/* RUNG_XDP: how many of `answered` the front in the driver answered. */
 	u64 fronted;
 	/* RUNG_FIRST_SYN: SYNs dropped because they were the first of their connection. */
 	u64 held;
@@ -99,18 +117,25 @@ struct guard_counts {
 	/* Answers that were timed, and the time they took. */
 	u64 timed;
 	u64 timed_ns;
-	/* Not for reading: ACKs not looked at; connections made within a moment, for which listener, what it held before. */
+	/* The program's own: counts ACKs, to look up one in GUARD_ONE_IN. */
 	u64 unlooked;
+	/*
+	 * Also its own: when a burst of new connections began, the listener's cookie and accept queue then, and their
+	 * number.
+	 */
 	u64 burst_began;
 	u64 burst_of;
 	u64 burst_held;
 	u64 burst;
-	/* Likewise: the address of this host that was met last, and the changes that it is known since. */
+	/*
+	 * Also its own: the destination of the last packet for this host, and the local_changes for which it was
+	 * checked.
+	 */
 	u64 local[2];
 	u64 local_changes;
 };
 
-/* A listener by its address (IPv4 is v4-mapped; the wildcards are zeros behind that) and its port. */
+/* A listener by its address and port. IPv4 is v4-mapped: the wildcard is ::ffff:0.0.0.0. */
 struct guard_listener {
 	u64 address[2];
 	u32 port;
@@ -128,7 +153,7 @@ RECORD(guard_counts);
 RECORD(guard_listener);
 RECORD(guard_listener_counts);
 
-/* In a section of its own: other processes that look at a guard read it there. */
+/* In .data, not in .bss: other processes find it by the name of that map when they show a guard. */
 struct guard_settings settings SEC(".data") = {};
 
 /* The arguments of bpf_sk_assign_tcp_reqsk(). */
@@ -148,7 +173,7 @@ struct bpf_tcp_req_attrs {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-/* More members of types that kernel.bpf.h has: what is behind ___ does not count. */
+/* More members of types in kernel.bpf.h: libbpf ignores ___ and what follows when it looks for the kernel's type. */
 struct sock___guard {
 	struct sock_common __sk_common;
 	u32 sk_ack_backlog;
@@ -192,8 +217,9 @@ static long (*const bpf_skb_change_tail)(void *skb, u32 len, u64 flags) = (void 
 static long (*const bpf_skb_pull_data)(void *skb, u32 len) = (void *)39;
 
 /*
- * Since commit e472f88891ab ("bpf: tcp: Support arbitrary SYN Cookie.") (in v6.9): the packet becomes the last ACK of a
- * handshake with these options. At tc ingress, in the namespace of the listener.
+ * Since commit e472f88891ab ("bpf: tcp: Support arbitrary SYN Cookie.") (in v6.9): gives the packet a request socket
+ * with these options, so that TCP takes it for the last ACK of a handshake. For programs at tc ingress, in the
+ * namespace of the listener.
  */
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struct bpf_tcp_req_attrs *attrs,
 				   int attrs__sz) __attribute__((section(".ksyms")));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The guard at tc (guard.bpf.c) with a front in the driver (native XDP): the front answers SYNs with the same cookies before
- * the kernel has allocated anything for them. It answers what the programs at tc would answer, and leaves everything else
- * to them: they count it, and take the ACKs. So a device without a front is guarded all the same.
+ * The guard at tc (guard.bpf.c) with a front in the driver (native XDP): the front answers SYNs with the same cookies
+ * before the kernel has allocated anything for them. It answers what the programs at tc would answer, and leaves
+ * everything else to them: they count it, and take the ACKs. So a device without a front is guarded all the same.
  */
 #include "guard_tc.bpf.h"
 #include "guard_frame_answer.bpf.h"
@@ -44,7 +44,7 @@ INLINE int on_syn_frame(struct xdp_md *xdp, struct packet *p, struct place place
 	began = begin(c);
 	read_options(xdp, p, place, &o);
 	if (may_answer(xdp, xdp->ingress_ifindex, p, place, &o, c, &l, now) != GUARD_REASONS) {
-		/* It is counted at tc. */
+		/* may_answer() counted the SYN for its listener; the program at tc sees it next and counts it again. */
 		if (l.counts)
 			l.counts->syns--;
 		return XDP_PASS;

@@ -11,7 +11,7 @@
 RECORD(handshake_counters);
 RECORD(handshake_cpu);
 
-/* The connection of a request, and of the child it becomes. */
+/* The addresses and ports by which a request and the connection that it becomes are known to be the same. */
 struct tuple {
 	u32 netns;
 	u16 local_port;
@@ -29,7 +29,7 @@ struct {
 	struct handshake_counters *value;
 } counters SEC(".maps");
 
-/* Connections whose SYN-ACK was retransmitted: when the first SYN-ACK was sent, us. */
+/* When the first SYN-ACK was sent, us, of connections whose SYN-ACK was retransmitted. */
 struct {
 	int (*type)[BPF_MAP_TYPE_LRU_HASH];
 	int (*max_entries)[65536];
@@ -37,7 +37,10 @@ struct {
 	u64 *value;
 } first_sent SEC(".maps");
 
-/* A map per CPU: kernels before Linux 5.12 refuse the atomic addition that newer compilers emit for a variable. */
+/*
+ * In a per-CPU map, not in global variables: CPUs would have to add to these atomically, by an instruction that newer
+ * compilers emit and that kernels before Linux 5.12 refuse.
+ */
 struct {
 	int (*type)[BPF_MAP_TYPE_PERCPU_ARRAY];
 	int (*max_entries)[1];
@@ -45,9 +48,9 @@ struct {
 	struct handshake_cpu *value;
 } cpu_state SEC(".maps");
 
-/* In: the program `cookie` is attached. */
+/* In: whether the program `cookies` is attached. */
 u32 knows_cookies;
-/* The initial value of a new key, too large for the stack. */
+/* The initial value of a new key: too large for the stack of a program (512 bytes). */
 struct handshake_counters nothing;
 
 INLINE struct handshake_cpu *this_cpu(void)
@@ -88,7 +91,7 @@ INLINE void tuple_of(struct sock_common *skc, struct tuple *tuple)
 	}
 }
 
-/* Enough of a connection to recognize it a few microseconds later on the same CPU. */
+/* Enough of a connection to recognize it when the same CPU finishes it a few microseconds later. */
 INLINE u64 mark_of(struct sock_common *skc)
 {
 	u64 remote = skc->skc_family == AF_INET6 ? skc->skc_v6_daddr.in6_u.u6_addr32[3] : skc->skc_daddr;
@@ -154,9 +157,9 @@ INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common
 		return;
 	}
 	/*
-	 * No note: the ACK overtook the event on another CPU, the retransmission came before the programs were attached, or
-	 * the map dropped the entry. Since commit 3868ab0f1925 ("tcp: new TCP_INFO stats for RTO events") (in v6.7), the
-	 * new connection holds the time in milliseconds, if a timer ran out.
+	 * No note: the ACK overtook the event on another CPU, the retransmission came before the programs were
+	 * attached, or the map dropped the entry. Since commit 3868ab0f1925 ("tcp: new TCP_INFO stats for RTO events")
+	 * (in v6.7), the new connection holds the time in milliseconds, if a timer ran out.
 	 */
 	if (FIELD(tp, total_rto_time, FIELD_EXISTS) && tp->total_rto_time) {
 		count_time(c, tp->total_rto_time * 1000ull);
@@ -178,9 +181,11 @@ INLINE bool is_from_cookie(struct sock_common *skc)
 }
 
 /*
- * Without the program `cookies`. A connection from a cookie has a sample by its timestamp alone: in whole milliseconds,
- * and by a clock whose lowest bits were made the options that the cookie has no room for (cookie_init_timestamp()), so
- * up to 64 ms too much. One of 32,000 others looks the same.
+ * Used where the program `cookies` cannot be attached. A connection made from a SYN cookie gets its first RTT sample
+ * from the timestamp that it echoes. In the SYN-ACK that timestamp was in whole milliseconds, and its lowest bits had
+ * been replaced by options that the cookie has no room for (cookie_init_timestamp()). So the sample is a whole number
+ * of milliseconds (and up to 64 ms too long), and the low bits of the echo equal the options: by chance, one of 32,000
+ * others looks the same.
  */
 INLINE bool looks_from_cookie(struct tcp_sock *tp, u32 us)
 {
@@ -248,7 +253,7 @@ int sent_again(u64 *ctx)
 	return 0;
 }
 
-/* The programs below are optional, one by one: some hosts refuse fentry and fexit. */
+/* Each program below is optional: some hosts refuse fentry and fexit. */
 
 SEC("fentry/tcp_get_cookie_sock")
 int cookies(u64 *ctx)
@@ -273,8 +278,9 @@ int arrived(u64 *ctx)
 }
 
 /*
- * Returns whether the request was still in the hash: it expired, was reset or released. A request that completes has
- * left the hash before, when the new connection took its place (inet_ehash_insert()), and the function returns false.
+ * The kernel's function returns true if it took the request out of the hash: the request expired, was reset or was
+ * released. A request that completes has left the hash before, when the new connection took its place
+ * (inet_ehash_insert()): false.
  */
 SEC("fexit/__inet_csk_reqsk_queue_drop")
 int given_up(u64 *ctx)

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
  * A walk through the kernel's hash of established sockets as an RCU reader. It takes no lock and holds no socket, so
- * packet processing never waits for it, and it prefetches the sockets of many chains at once: a million are read in half
- * the time of a dump.
+ * packet processing never waits for it, and it prefetches the sockets of many chains at once: a million are read in
+ * half the time of a dump.
  *
  * The walk follows the rules of the kernel's own lookup (__inet_lookup_established(),
  * Documentation/RCU/rculist_nulls.rst). Until the RCU grace period ends, the memory of a socket stays a socket, but it
- * may be freed and reused for another socket, in another chain. Each chain ends in its own number: a walk that arrives
- * at another number has strayed, and reads the chain again. The reference count is 0 in a socket that is not in the
- * hash, or not yet.
+ * may be freed and reused for another socket, in another chain. The end of each chain is not NULL but the number of the
+ * chain, shifted left and marked by its lowest bit (a "nulls" pointer): a walk that ends at another number has strayed
+ * into another chain with a reused socket, and reads its own again. A reference count of 0 marks a socket that was
+ * taken out of the hash, or is not completely in it yet: the walk passes over it.
  *
  * Each run reads a part of the hash, ends when another task wants the CPU, and keeps no pointer to a socket afterwards.
  *
- * The program that includes this defines, behind it: visit(), which takes one socket, and the four functions declared
- * below.
+ * The program that includes this file defines what to do with a socket: visit() and the other functions declared below.
  */
 #pragma once
 #include "compat.bpf.h"
@@ -27,13 +27,15 @@
 /* Tighter limits for kernels whose BTF lacks thread_info.flags, where a pending reschedule cannot be seen. */
 #define SOCKETS_BLIND 256
 #define BUCKETS_BLIND 4096
-/* Chains that are read side by side. */
+/* Chains whose sockets are prefetched together, so that their cache misses overlap. */
 #define GROUP 16
 /* Sockets deeper in a chain than this are not prefetched. */
 #define AHEAD 5
+/* bpf_loop() needs a bound; a chain with more sockets counts as torn. */
 #define LONGEST_CHAIN 65536
-/* The most chains that can be chosen. */
+/* The most chains that can be chosen: a release of few connections walks only the chains that these are in. */
 #define CHOSEN 16384
+/* How often a chain is read until the walk has not strayed. */
 #define ATTEMPTS 4
 
 struct room {
@@ -48,7 +50,7 @@ struct {
 	struct room *value;
 } rooms SEC(".maps");
 
-/* In: the chosen chains, place -> chain number. */
+/* In: the numbers of the chosen chains. */
 struct {
 	int (*type)[BPF_MAP_TYPE_ARRAY];
 	int (*map_flags)[BPF_F_MMAPABLE];
@@ -60,8 +62,9 @@ struct {
 /* In: how many chains are chosen; 0 reads all. */
 u32 chosen;
 /*
- * The address of the hash, the namespace to read, the number of chains, the position of the walk. `begin` sets them,
- * `walk` continues from chain `bucket` to chain `last`: chain numbers, or places in `chains` where some are chosen.
+ * The address of the hash, the namespace to read (its struct net), the number of chains, the position of the walk.
+ * `begin` sets them; each run of `walk` continues at `bucket`, up to `last`. Both are chain numbers, or, where chains
+ * are chosen, indices of `chains`.
  */
 u64 table;
 u64 whose;
@@ -74,12 +77,15 @@ u32 no_room;
 /* Out: chains that could not be read completely. */
 u32 torn;
 
+/* Of each chain of the group: its first socket, the socket to prefetch and the one after it, its number. */
 static u64 heads[GROUP];
 static u64 here[GROUP];
 static u64 next[GROUP];
 static u32 numbers[GROUP];
+/* The socket that visit() takes next, and the number of the chain that it should be in. */
 static u64 node;
 static u32 chain_number;
+/* Chains of the group that are done; sockets visited in this run; where the run began, and the task's flags then. */
 static u32 whole;
 static u32 visited;
 static u32 began_at_bucket;
@@ -91,24 +97,32 @@ struct place {
 	u8 *room;
 };
 
+/* A pointer whose loads cannot fault, with the type's id in the BTF of the running kernel. */
 #define AT(type, address) ((struct type *)bpf_rdonly_cast((void *)(address), __builtin_btf_type_id(*(struct type *)0, 1)))
 #define SIZE_OF(type) __builtin_preserve_type_info(*(struct type *)0, 1)
+/* A nulls pointer: the end of a chain. */
 #define IS_END(pointer) ((pointer) & 1)
 #define SOCKET_OF(pointer) ((pointer) - FIELD((struct sock_common *)0, skc_nulls_node, FIELD_BYTE_OFFSET))
 
-/* Takes the socket at `node`, sets `node` to the next one and counts it as visited. Ends the chain with 1. */
+/* Takes the socket at `node`, and moves `node` on to the next one. Returns 1 at the end of the chain. */
 static int visit(u32 i, struct place *to);
-/* Loads what visit() reads of the socket at this address; returns anything made of it. */
+/*
+ * Loads the cache lines that visit() will read of the socket at this address; returns a sum, so that the loads are
+ * kept.
+ */
 INLINE u64 prefetch(u64 socket);
-/* A chain is read; it is read again, and what was counted of it does not count; it was read to its end. */
+/* Called before a chain is read, so that the program can save its counters. */
 INLINE void chain_begins(void);
+/* The chain will be read again: restore the counters. */
 INLINE void chain_again(void);
+/* The chain was read to its end. */
 INLINE void chain_ends(void);
 
 /*
- * Loads the next socket of every chain before any of them is used, so that the cache misses overlap: first the pointers
- * alone, as the processor can look ahead over few instructions only, and a miss of its address translation is among
- * them; then the rest of each.
+ * Loads the next socket of every chain of the group before any is used, so that the processor waits for many cache
+ * misses at once. It does so in two passes: the pointers to the next sockets first, because that loop is short enough
+ * for the processor to run ahead over all chains while each load also misses the TLB; then the fields that visit()
+ * reads.
  */
 static int fetch(u32 i, struct place *to)
 {
@@ -133,13 +147,13 @@ static int fetch(u32 i, struct place *to)
 	return !more;
 }
 
-/* Reads one chain of the group, and reads it again where the walk strayed. Nearly all succeed at once. */
+/* Reads one chain of the group, and again if the walk strayed, which is rare. */
 static int chain(u32 j, struct place *to)
 {
 	u32 before = used;
 	u64 number;
 
-	/* The hash of a namespace alone (tcp_child_ehash_entries) may have fewer chains than a group. */
+	/* A namespace with a hash of its own (tcp_child_ehash_entries) may have fewer chains than a group. */
 	if (j >= GROUP || bucket + j >= last)
 		return 1;
 	number = numbers[j];
@@ -186,9 +200,10 @@ static bool all_empty(void)
 }
 
 /*
- * A run cannot be preempted. A task that wants this CPU sets TIF_NEED_RESCHED in the flags of the running task; its bit
- * depends on the kernel. All such bits were clear when the reader entered the kernel, so any change of the flags
- * means that a task waits. The run then ends between two groups of chains, as a loop with cond_resched() would yield.
+ * A run cannot be preempted, so it looks itself whether it has to yield, as a loop with cond_resched() does. When another
+ * task wants this CPU, the kernel sets a flag of the running task: TIF_NEED_RESCHED and the like, whose bits differ
+ * between kernels. All of them were clear when the reader entered the kernel for this run, so any change of the flags
+ * means that a task waits.
  */
 static bool somebody_waits(void)
 {
@@ -211,7 +226,7 @@ static bool take_heads(void)
 		u32 place = bucket + j;
 		u64 *number = bpf_map_lookup_elem(&chains, &place);
 
-		heads[j] = 1;
+		heads[j] = 1; /* nothing to prefetch here */
 		if (!number || place >= last)
 			continue;
 		numbers[j] = *number & (buckets - 1);
@@ -261,14 +276,14 @@ INLINE void walk_begins(void)
 
 	whose = (u64)net;
 	table = (u64)info->ehash;
-	/* Buckets of another size are laid out in a way this program does not know: read none. */
+	/* Were buckets larger than a pointer, their layout would be unknown: read nothing then. */
 	buckets = SIZE_OF(inet_ehash_bucket) == sizeof(u64) ? info->ehash_mask + 1 : 0;
 	last = chosen ? chosen : buckets;
 	bucket = 0;
 	torn = 0;
 }
 
-/* Goes on with the walk and writes to the buffer of this index. To be run until `bucket` reaches `last`. */
+/* Continues the walk, writing to the buffer with this index. The reader runs it until `bucket` reaches `last`. */
 INLINE void walk_on(u32 key)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -3,7 +3,7 @@
 #pragma once
 #include "request.bpf.h"
 
-/* Writes the record where the socket is a request socket. Returns whether it is. */
+/* Writes the record of a request socket. Returns whether the socket is one. */
 INLINE bool write_request(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;

@@ -4,8 +4,8 @@
 #include "iterated.bpf.h"
 
 /*
- * In Linux 6.17, together with iterators that show every socket exactly once, whatever comes and goes meanwhile. A kernel
- * without this type refuses the program.
+ * In Linux 6.17, together with iterators that show every socket exactly once, whatever comes and goes meanwhile. A
+ * kernel without this type refuses the program.
  */
 union bpf_tcp_iter_batch_item {
 	u64 cookie;

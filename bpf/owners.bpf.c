@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The processes that hold TCP sockets, or files of namespaces. The iterator visits every task in the reader's
- * PID namespace; this program goes through the task's table of open files, 64 pointers at a time, and passes over all
- * files but those with the operations of the reader's sample file. iter/task_file, which takes a reference to every file,
+ * The processes that hold TCP sockets, or files of namespaces. The iterator visits every task in the reader's PID
+ * namespace; this program goes through the task's table of open files, 64 pointers at a time, and passes over all files
+ * but those with the operations of the reader's sample file. iter/task_file, which takes a reference to every file,
  * takes ten times as long; the links of /proc/PID/fd take hundreds of times as long.
  */
 #include "compat.bpf.h"
 
 /* fs/file.c: a table of open files has a multiple of this many places on a 64-bit kernel. */
 #define STRETCH 64
-/* Stretches of one task before the iterator is asked to show it again. */
+/* How much of one task's table is looked at in one call; then the iterator is made to show the task again. */
 #define STRETCHES 64
 #define ROOM 4096
 #define IPPROTO_TCP 6
@@ -72,12 +72,15 @@ struct bpf_iter__task {
 
 static void *(*const bpf_get_current_task)(void) = (void *)35;
 
-/* In: a descriptor of the reader, a socket or a file of a namespace. */
+/*
+ * In: a descriptor that the reader has open, a socket or a file of a namespace: files with the same operations are
+ * looked for.
+ */
 u32 sample;
-/* In: take every file of that kind; else TCP sockets in `states`, a bit each, alone. */
+/* In: report every such file; otherwise only TCP sockets in `states`, one bit each. */
 u32 every;
 u32 states;
-/* Out: what was found. The reader takes it and sets `count` to 0 after each read(). */
+/* Out: the files that were found. The reader takes them and sets `count` to 0 after each read(). */
 u32 count;
 struct holder_record found[ROOM];
 /* Kept from one call to the next: the operations of `sample`; the task that was not finished, and where to go on. */
@@ -107,7 +110,10 @@ INLINE u64 operations_of_sample(void)
 	return found_operations;
 }
 
-/* Whether it is a TCP socket in one of the states. Sockets of other protocols use the same numbers for theirs. */
+/*
+ * Whether it is a TCP socket in one of the states. Other protocols use the same numbers for states, so the family and
+ * the protocol are checked as well.
+ */
 INLINE bool is_wanted(struct socket *socket)
 {
 	u16 family = 0, protocol = 0;
@@ -121,7 +127,7 @@ INLINE bool is_wanted(struct socket *socket)
 	READ(family, sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
 		return false;
-	/* A Multipath TCP listener counts as well. */
+	/* The protocol of a Multipath TCP listener is IPPROTO_MPTCP; it counts as well. */
 	if (state == TCP_LISTEN)
 		return true;
 	READ(protocol, sk, sk_protocol);
@@ -147,11 +153,11 @@ INLINE u32 number_of(struct task_struct___holder *leader)
 }
 
 /*
- * The three below are not inlined, so that the verifier goes through each only once. Files may be closed meanwhile: all
- * reads are checked, and what is found may be gone by the time it is told, as with /proc.
+ * The three functions below are not inlined, so that the verifier walks through each only once. Other tasks may close
+ * files meanwhile: every read is one that may fail, and a file that is reported may be closed already, as with /proc.
  */
 
-/* The inode of a file that is wanted. */
+/* Notes the inode of file `i` of this stretch, if the file is one to report. */
 __attribute__((noinline)) int take(u32 i)
 {
 	struct inode *inode = 0;
@@ -178,7 +184,7 @@ __attribute__((noinline)) int take(u32 i)
 	return 0;
 }
 
-/* Its number, to the reader. */
+/* Reports file `i`, if take() noted its inode. */
 __attribute__((noinline)) int tell(u32 i, u32 fd, u32 pid)
 {
 	unsigned long number = 0;
@@ -195,8 +201,8 @@ __attribute__((noinline)) int tell(u32 i, u32 fd, u32 pid)
 }
 
 /*
- * Look at 64 places of a table of open files: at all files, and then at all inodes, so that the processor waits for
- * several of them at a time.
+ * Looks at 64 places of a table of open files: first at all files, then at all inodes. Loads that do not depend on each
+ * other overlap, so the processor waits for several cache misses at a time.
  */
 __attribute__((noinline)) int look(u64 table, u32 first, u32 pid)
 {
@@ -226,7 +232,10 @@ int owners(struct bpf_iter__task *ctx)
 		operations = operations_of_sample();
 	open = task->files;
 	leader = task->group_leader;
-	/* Threads share the table of open files unless they unshared it. */
+	/*
+	 * A thread with the table of its leader was counted with the leader; one that called unshare(CLONE_FILES) has
+	 * its own.
+	 */
 	if (!open || (leader != task && leader->files == open))
 		return 0;
 	pid = number_of(leader);

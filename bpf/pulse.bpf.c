@@ -7,9 +7,9 @@
  * would scan the whole hash, which all namespaces share, so the program stops *at* the last listener where it knows how
  * many there are. Stopping at a socket discards the bytes written for it: that record is handed over in `last`.
  *
- * A reader that looks again every second finds nothing new most of the time. The program adds up a digest of all that a
- * reading shows of the listeners; asked to be `quiet`, it does nothing else, and the reader keeps what it has where the
- * digest is the same as before.
+ * A reader that looks every second finds nothing new most of the time. So the program also computes a digest of
+ * everything that a reading shows of the listeners. If it is asked to be `quiet` it writes no records: the reader
+ * compares the digest with that of its last reading, and keeps that reading if they are equal.
  */
 #include "compat.bpf.h"
 #include "events.h"
@@ -18,16 +18,18 @@ RECORD(pulse_record);
 
 /* In: how many listeners there are; 0: not known. */
 u64 expected;
-/* In: only the digest is wanted. */
+/* In: compute the digest only, write no records. */
 u64 quiet;
-/* Out, from what the reader put there: a sum that does not depend on the order of the listeners. */
+/*
+ * In and out: the digests of all listeners are added to the value that the reader set, so their order does not matter.
+ */
 u64 digest;
 /* Out: the record of the listener at which the walk was stopped; family 0: it was stopped after the last one. */
 struct pulse_record last;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-/* What is behind ___ does not count for the name of the type. */
+/* More members of types in kernel.bpf.h: libbpf ignores ___ and what follows when it looks for the kernel's type. */
 struct sock___pulse {
 	struct sock_common __sk_common;
 	u32 sk_ack_backlog;
@@ -55,7 +57,7 @@ INLINE u64 mixed(u64 sum, u64 word)
 	return sum ^ (sum >> 29);
 }
 
-/* Of one listener: its record, and what sock_diag shows of it beside what stays the same as long as it is there. */
+/* The digest of one listener: its record, and what else sock_diag shows of it that can change while it listens. */
 INLINE u64 digest_of(const struct pulse_record *r, const struct sock___pulse *sk)
 {
 	u64 sum = mixed(r->cookie, r->oldest_us);
@@ -66,7 +68,10 @@ INLINE u64 digest_of(const struct pulse_record *r, const struct sock___pulse *sk
 	return mixed(sum, (u32)sk->sk_drops.counter);
 }
 
-/* What tells the connection that accept() takes next; the iterator holds the lock that accept() takes. */
+/*
+ * Identifies the connection that accept() will take next. The queue cannot change: the iterator holds the socket's
+ * lock.
+ */
 INLINE void oldest(struct pulse_record *r, const struct request_sock *head)
 {
 	const struct tcp_request_sock *req = (const struct tcp_request_sock *)head;
@@ -104,13 +109,13 @@ int pulse(struct bpf_iter__tcp *ctx)
 		sum = digest_of(&r, &((struct tcp_sock___pulse *)tp)->inet_conn.icsk_inet.sk);
 	}
 	if (expected && ctx->meta->seq_num + 1 >= expected) {
-		/* A further read() comes to this listener again. */
+		/* read() after the stop visits this listener again: do not count it twice. */
 		if (!last.family)
 			digest += sum;
 		last = r;
 		return 1;
 	}
-	/* Where there is no room for the record, the program comes to this listener again. */
+	/* If the record does not fit the buffer, the kernel shows this listener again: it is counted then. */
 	if (tp && (quiet || !bpf_seq_write(ctx->meta->seq, &r, sizeof(r))))
 		digest += sum;
 	return 0;

@@ -8,13 +8,18 @@ RECORD(census_short);
 RECORD(census_long);
 RECORD(census_named);
 
-/* In: write the long form for every socket, so that all records have one size where both families are likely. */
+/*
+ * In: write the long form for every socket: where both families are likely, records of one size are quicker to parse.
+ */
 u32 uniform;
 /* In: write the named form for every socket. */
 u32 named;
-/* Out: sockets in true SYN_RECV, which are not request sockets and were skipped. */
+/* Out: full sockets in TCP_SYN_RECV (Fast Open, simultaneous open), which are no request sockets and were skipped. */
 u32 full;
-/* Out: the clock at the start, us. Ages refer to it: reading the clock for each socket would cost a tenth more. */
+/*
+ * Out: CLOCK_MONOTONIC at the start, us. All ages refer to it: reading the clock for each socket would cost a tenth
+ * more.
+ */
 u64 began;
 
 /* Writes the record, in one of its three forms, and returns its size. */

@@ -9,7 +9,10 @@ RECORD(socket_wide);
 
 #define SOCK_DEAD 0
 #define SOCK_KEEPOPEN 3
-/* Of inet_diag (inet_sk_diag_fill()): the timer that waits to see a loss counts as that of retransmissions. */
+/*
+ * Timers, as inet_diag numbers them (inet_sk_diag_fill()); those that detect losses (TLP, RACK) count as
+ * TIMER_RETRANSMIT.
+ */
 #define TIMER_RETRANSMIT 1
 #define TIMER_KEEPALIVE 2
 #define TIMER_MINI 3
@@ -20,11 +23,11 @@ RECORD(socket_wide);
 #define RECORD_SIZE sizeof(struct socket_record)
 #define RECORDS_SIZE (2 * RECORD_SIZE)
 
-/* In: the states that are wanted, a bit each. */
+/* In: the states of the sockets to show, one bit each. */
 u32 states;
 /* In: the size of a page, as a power of two. */
 u32 page_shift;
-/* In: the milliseconds of a jiffy, times 2^20. */
+/* In: milliseconds per jiffy, times 2^20: programs know no floating point, and no HZ. */
 u32 jiffy_ms;
 
 struct socket_alloc;
@@ -58,7 +61,7 @@ INLINE u32 inode_of(const struct sock *sk)
 	return number;
 }
 
-/* The state of a socket; of a minisocket the one it stands for (tw_substate). */
+/* The state of a socket. A minisocket is always in TCP_TIME_WAIT; tw_substate says whether it stands for FIN_WAIT2. */
 INLINE u8 state_of(const struct sock_common *skc, const struct inet_timewait_sock *tw)
 {
 	return skc->skc_state == TCP_TIME_WAIT && tw ? tw->tw_substate : skc->skc_state;
@@ -72,7 +75,7 @@ INLINE bool is_wide(const struct sock_common *skc)
 	return skc->skc_family == AF_INET6 && (at[0] || at[1] || at[2] != 0xffff0000);
 }
 
-/* The milliseconds of so many jiffies. */
+/* Converts jiffies to milliseconds. */
 INLINE u32 since_ms(u32 jiffies)
 {
 	u64 ms = (u64)jiffies * jiffy_ms >> 20;
@@ -80,7 +83,7 @@ INLINE u32 since_ms(u32 jiffies)
 	return ms > LONGEST_MS ? LONGEST_MS : ms;
 }
 
-/* The same, until a timer runs out: negative where it is late. */
+/* Milliseconds until a timer runs out; negative if it is overdue. */
 INLINE s32 until_ms(unsigned long expires)
 {
 	s32 jiffies = expires - bpf_jiffies64();
@@ -134,8 +137,8 @@ INLINE void full_socket(struct socket_record *r, const struct tcp_sock *tp)
 }
 
 /*
- * Writes the record of a socket, with the one that follows it, and returns their size. Either tp or tw is set: a full
- * socket or a minisocket.
+ * Writes the record of a socket, and the second one of an IPv6 socket, and returns the size of both. One of tp (a full
+ * socket) and tw (a minisocket) is set.
  */
 INLINE u32 socket_records(struct socket_record r[2], const struct sock_common *skc, const struct tcp_sock *tp,
 			  const struct inet_timewait_sock *tw, u8 state)

@@ -22,15 +22,15 @@ struct options {
 	u8 wscale;
 	bool sack;
 	bool stamped;
-	/* TCP-MD5 or TCP-AO: for the kernel alone. */
+	/* TCP-MD5 or TCP-AO, which only the kernel can check. */
 	bool is_signed;
-	/* An option that ends behind the header. */
+	/* An option extends beyond the header. */
 	bool broken;
 };
 
 /* A walk over options, byte by byte. */
 struct option_walk {
-	/* A power of two, so that an offset can be masked. */
+	/* A power of two: an offset that is masked by its size is in bounds, which the verifier then sees. */
 	u8 bytes[64];
 	u32 length;
 	u32 at;
@@ -92,9 +92,9 @@ static int read_option(u32 turn, struct option_walk *w)
 }
 
 /*
- * Reads `length` bytes of options, 1 to OPTIONS_MOST, at `offset` of a packet. 0 where they cannot be read.
- * A global function, as all that is called OUTLINED here: the verifier walks through each once, not once for every path
- * that leads to it.
+ * Reads `length` bytes of options, 1 to OPTIONS_MOST, at `offset` of a packet. Returns 0 if they cannot be read. This
+ * and other OUTLINED functions are global, so that the verifier walks through each once, not once for every path that
+ * leads to it.
  */
 OUTLINED int walk_options(struct __sk_buff *skb, u32 offset, u32 length, struct options *o)
 {
@@ -103,7 +103,10 @@ OUTLINED int walk_options(struct __sk_buff *skb, u32 offset, u32 length, struct 
 	if (!o)
 		return 0;
 	w.found = *o;
-	/* The verifier is to see the bounds of the very register that is passed. */
+	/*
+	 * Else the compiler may check a copy of `length`: the verifier needs the bounds of the register that is passed
+	 * below.
+	 */
 	asm volatile("" : "+r"(length));
 	if (length < 1 || length > OPTIONS_MOST || bpf_skb_load_bytes(skb, offset, w.bytes, length))
 		return 0;
@@ -113,10 +116,11 @@ OUTLINED int walk_options(struct __sk_buff *skb, u32 offset, u32 length, struct 
 }
 
 #define LINUX_SYN_BYTES 20
-#define MSS_HEAD 0x0402 /* in the low half of a word, as it is loaded */
+/* Kinds and lengths of options, as a little-endian load of their bytes sees them. */
+#define MSS_HEAD 0x0402 /* in the low half of its word */
 #define SACK_AND_STAMPS 0x0a080204
 #define NOPS_AND_STAMPS 0x0a080101
-#define NOP_AND_WSCALE 0x030301 /* likewise, in three bytes */
+#define NOP_AND_WSCALE 0x030301 /* in the low three bytes of its word */
 
 /* The options of a SYN as Linux and most clients send them: MSS, SACK, timestamps, window scale. False: others. */
 INLINE bool usual_syn_options(const u32 *words, struct options *o)
