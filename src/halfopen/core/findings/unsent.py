@@ -6,10 +6,12 @@ second, cannot be sent. So none is ever older, however many retries there are, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.sources import SOME, numbers_of
@@ -20,11 +22,24 @@ from halfopen.core.model.listeners import ListenerView
 _DUE_S: Final = 1.2
 _FIT: Final = 1.25
 _AGAIN: Final = 0.1
+# The second SYN-ACK is due at this age; ages are told apart in steps.
+_TIMER_S: Final = 1.0
+_STEP_S: Final = 0.2
+# The fewest that come so far, in all looks.
+_ENOUGH: Final = 10
+# Of those who are as far from the timer again, and of those that come so far a second: handshakes that finish would
+# have become fewer, and no timer would have run out for them.
+_AS_MANY: Final = 0.4
+# Standard deviations.
+_SURE: Final = 2.0
+# The same where it is not proven, and only kept in mind.
+_PART: Final = 0.25
+_PERHAPS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """gone: this many of a listener's requests came to their second SYN-ACK between the looks, and each began anew."""
+    """gone: this many of a listener's requests came to their second SYN-ACK between the looks and were given up."""
 
     view: ListenerView
     gone: int
@@ -58,6 +73,12 @@ def _unsent(e: Evidence) -> tuple[Unsent, ...]:
         # Looks that do not fit together prove nothing: who is older than the time between them was there before.
         if not due.any() or np.max(ages) >= _DUE_S or kept > _FIT * np.count_nonzero(~due):
             continue
+        ends = 0
+        if (_counted(e) or e.interval_s >= _DUE_S) and not np.any(before.columns.retransmits[theirs]):
+            ends = _end_at_the_timer(e, place, columns.ages_s[here], ages)
+        if ends:
+            found.append(Unsent(view, ends))
+            continue
         # They begin again at once, unlike whom a release drops, or who has gone away.
         young = e.sources.numbers[here & (columns.ages_s < e.interval_s)]
         asked = numbers_of(before.columns)[theirs][due]
@@ -68,3 +89,80 @@ def _unsent(e: Evidence) -> tuple[Unsent, ...]:
         if gone >= max(SOME, _AGAIN * len(asked)):
             found.append(Unsent(view, gone))
     return tuple(found)
+
+
+def perhaps_unsent(e: Evidence) -> bool:
+    """Whether many requests of a listener seem to end at their second SYN-ACK: not proven by two looks that are close
+    together, between which no packets were counted.
+    """
+    return e.once(_perhaps_unsent)
+
+
+def _perhaps_unsent(e: Evidence) -> bool:
+    columns, before = e.now.columns, e.before
+    if columns is None or before is None or before.columns is None or not e.rates:
+        return False
+    earlier = {view.key: before.columns.group_of == place for place, view in enumerate(before.views)}
+    for place, view in enumerate(e.now.views):
+        here = e.at(place)
+        if view.key in earlier and view.retries and not view.deferred and not np.any(columns.retransmits[here]):
+            ages = (columns.ages_s[here], before.columns.ages_s[earlier[view.key]])
+            if np.max(ages[0], initial=0.0) < _DUE_S and _end_at_the_timer(e, place, *ages, part=_PART, sure=_PERHAPS):
+                return True
+    return False
+
+
+def _end_at_the_timer(
+    e: Evidence,
+    place: int,
+    now_s: NDArray[np.float32],
+    before_s: NDArray[np.float32],
+    *,
+    part: float = _AS_MANY,
+    sure: float = _SURE,
+) -> int:
+    """How many requests of a listener, by its place in the Model's `views`, were given up when their second SYN-ACK was
+    due, between two looks; 0 where that is not known. now_s (N,), before_s (M,): their ages at the looks; none is older
+    than that now. part: so many of them do not finish, at least, sure: by as many standard deviations.
+
+    As many come to that age as were there a moment before, timers run out for them (`tcp_syn_ack_timeout()` counts each
+    in TCPTimeouts), and none is left, though neither do as many finish nor do more wait. Whoever answers sooner has no
+    timer run out, and whoever answers later is seen after the second SYN-ACK.
+    """
+    looks = [now_s, before_s] if e.interval_s >= _DUE_S else [now_s]
+    due = sum(_between(ages, _TIMER_S - _STEP_S, _TIMER_S) for ages in looks)
+    sooner = sum(_between(ages, _TIMER_S - 2 * _STEP_S, _TIMER_S - _STEP_S) for ages in looks)
+    last = sum(_between(ages, _TIMER_S - _STEP_S / 2, _TIMER_S) for ages in looks)
+    if due < _ENOUGH or due < _AS_MANY * sooner or 2 * last < _AS_MANY * due:
+        return 0
+    per_s = due / len(looks) / _STEP_S
+    least = _AS_MANY * per_s
+    if e.rate("TCPTimeouts") < least or e.rate("EmbryonicRsts") > least:
+        return 0
+    more_per_s = (len(now_s) - len(before_s)) / e.interval_s
+    if _do_not_finish(e, place, looks, sure) - more_per_s < part * per_s:
+        return 0
+    return round(min(per_s, e.rate("TCPTimeouts")) * e.interval_s)
+
+
+def _do_not_finish(e: Evidence, place: int, looks: list[NDArray[np.float32]], sure: float) -> float:
+    """How many handshakes a second begin at a listener and do not finish meanwhile; looks: the ages (N,) of each.
+
+    Without packets: of as many as are young, or as come to the second SYN-ACK, more than all that finish.
+    """
+    if _counted(e):
+        flow = e.now.arrived.by_view[place]  # type: ignore[union-attr]
+        return flow.per_s(flow.syns - flow.repeats - flow.finished - flow.resets)
+    seconds = len(looks) * _STEP_S
+    young = sum(_between(ages, 0.0, _STEP_S) for ages in looks)
+    due = sum(_between(ages, _TIMER_S - _STEP_S, _TIMER_S) for ages in looks)
+    seen, finished = max(young, due), e.completions_per_s * seconds
+    return (seen - finished) / seconds if seen - finished >= sure * math.sqrt(seen) else 0.0
+
+
+def _counted(e: Evidence) -> bool:
+    return e.now.arrived is not None and e.now.arrived.packets
+
+
+def _between(ages: NDArray[np.float32], low: float, high: float) -> int:
+    return int(np.count_nonzero((ages >= low) & (ages < high)))

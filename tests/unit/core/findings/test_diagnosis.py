@@ -74,7 +74,7 @@ def test_a_few_hosts_rule_out_forged_sources() -> None:
 
 
 def test_honest_traffic_rules_out_a_flood_by_what_finishes() -> None:
-    found = of(many(2000), rates={"PassiveOpens": 2200})
+    found = of(many(2000, expires_ms=50), rates={"PassiveOpens": 2200})
     assert [one.finding.id for one in found.causes] == ["handshakes-finish"]
     assert facts_against(found, "spoofed-flood")["completions_per_s"] == 2200
     # Of many young ones nothing says yet that they will last.

@@ -112,6 +112,38 @@ def test_who_is_given_up_at_the_second_synack_shows_that_none_can_be_sent(
 
 
 @pytest.mark.parametrize(
+    ("seconds", "finished", "timeouts", "growing", "ids"),
+    [
+        (3.0, 300, 600, 0, ["synacks-unsent"]),
+        (0.5, 50, 100, 0, ["cannot-tell"]),
+        (3.0, 900, 600, 0, ["handshakes-finish"]),
+        (3.0, 300, 0, 0, []),
+        (3.0, 300, 600, 150, []),
+    ],
+    ids=["ended", "too short", "finish", "no timers", "a crowd"],
+)
+def test_requests_that_end_at_their_second_synack_beside_clients_that_finish(
+    seconds: float, finished: int, timeouts: int, growing: int, ids: list[str]
+) -> None:
+    """Of new clients each: whose handshake was given up is not known without eBPF, but that as many end is."""
+
+    def asked(first: int, n: int, at_s: float, counters: dict[str, int]) -> Sample:
+        rows = []
+        for i in range(n):
+            at = {"source_port": 1024 + i, "cookie": first + i + 1, "expires_ms": 1000 - 1000 * i // n}
+            rows.append(request(f"20.{first // 1000}.{i % 250}.{7 + i // 250}", retransmits=0, **at))
+        return sample(rows, [listener(limit=4096, cookie=1)], counters=counters, monotonic_s=at_s)
+
+    names = ("PassiveOpens", "EmbryonicRsts", "TCPTimeouts")
+    earlier = asked(0, 300 - growing, 100.0, {**dict.fromkeys(names, 0), "PassiveOpens": 5000})
+    risen = {"PassiveOpens": 5000 + finished, "EmbryonicRsts": 0, "TCPTimeouts": timeouts}
+    verdict = judge(build(asked(1000, 300, 100.0 + seconds, risen), earlier), build(earlier))
+    found = [one.id for one in verdict.findings]
+    assert ("synacks-unsent" in found) is ("synacks-unsent" in ids)
+    assert not ids or found == ids
+
+
+@pytest.mark.parametrize(
     ("dropped", "overflows", "no_route", "found"),
     [(50, 0, 50, True), (50, 0, 10, False), (50, 50, 50, False), (3, 0, 3, False)],
     ids=["as many", "fewer", "a full accept queue", "hardly any"],

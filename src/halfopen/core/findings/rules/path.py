@@ -21,7 +21,7 @@ from halfopen.core.findings.rules.flood import flow, is_flood
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unheard import MOST, Unheard, unheard
-from halfopen.core.findings.unsent import unsent
+from halfopen.core.findings.unsent import perhaps_unsent, unsent
 from halfopen.core.findings.ways import no_ways, unheeded, way_of
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import Prefix, is_v4
@@ -115,7 +115,8 @@ def _address(way: WayBack) -> str:
     title="SYN-ACKs do not leave this host",
     doc="between two looks the second SYN-ACK of five or more half-open connections of a listener "
     "was due, and none of these is left, although their sources finish none and more retries are allowed: "
-    "the kernel gives up a request whose SYN-ACK it cannot send",
+    "the kernel gives up a request whose SYN-ACK it cannot send; or as many of them come to the age of a second as "
+    "shortly before it, timers run out for them (`TCPTimeouts`), and none is older",
     unless="any of these connections is older than a second, or they finish",
     advice="`nft list ruleset` shows whether a rule drops outgoing packets; never release these clients",
     rare=True,
@@ -294,7 +295,14 @@ def handshakes_finish(e: Evidence) -> Iterator[Hit]:
 def finish(e: Evidence) -> bool:
     """Whether the half-open ones are handshakes under way that finish."""
     n, rate = e.certain.half_open, e.completions_per_s
-    if n < FEW or is_flood(e) or unsent(e) or e.lasting.count > n * SMALL or not 0 < n <= rate * e.lasting.since_s:
+    if (
+        n < FEW
+        or is_flood(e)
+        or unsent(e)
+        or perhaps_unsent(e)
+        or e.lasting.count > n * SMALL
+        or not 0 < n <= rate * e.lasting.since_s
+    ):
         return False
     # Those at one listener are not under way because others finish at another one.
     return not any(
@@ -314,14 +322,19 @@ def _too_many(e: Evidence, view: ListenerView) -> bool:
 
 # A crowd that is still growing has this many times as many under way as finish.
 _TIMES: Final = 2.0
+# With fewer than this part of them at the look before, they are becoming more.
+_GROWS: Final = 0.8
 # Lengths of time that are counted in half a second are this uncertain.
 _MUCH: Final = 1.5
 
 
 def _younger_than_handshakes(e: Evidence, mean_s: float) -> bool:
     """Whether none is as old as a handshake takes, if all of them finish at this rate (Little's law): then more come
-    than finish, and who asks for a connection at one listener has nothing to do with who finishes at another.
+    than finish. At a single listener a crowd that is still growing looks the same; at several, who asks for a
+    connection at one of them has nothing to do with who finishes at another.
     """
-    if len(e.now.views) < 2 or (e.now.arrived is not None and e.now.arrived.packets):
+    if e.now.arrived is not None and e.now.arrived.packets:
+        return False
+    if len(e.now.views) < 2 and (e.before is None or e.before.half_open < _GROWS * e.now.half_open):
         return False
     return mean_s > _MUCH * max((view.ages.max for view in e.now.views), default=0.0)
