@@ -91,6 +91,7 @@ struct census_named {
 #define SOCKET_WIDE 8 /* IPv6 addresses */
 #define SOCKET_V6 16 /* of the family AF_INET6, v4-mapped ones included */
 #define SOCKET_BOUND 32 /* bound to a device */
+#define SOCKET_SENT 64 /* it sent data */
 #define SOCKET_MORE 128
 
 struct socket_record {

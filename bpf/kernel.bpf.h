@@ -197,6 +197,7 @@ struct tcp_sock {
 	u32 copied_seq;
 	u32 rcv_nxt;
 	u32 snd_una;
+	u32 data_segs_out;
 	u32 write_seq;
 	u32 lsndtime;
 	u32 rcv_tstamp;

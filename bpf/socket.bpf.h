@@ -124,6 +124,8 @@ INLINE void full_socket(struct socket_record *r, const struct tcp_sock *tp)
 		r->flags |= SOCKET_ORPHAN;
 	if (sk->__sk_common.skc_flags >> SOCK_KEEPOPEN & 1)
 		r->flags |= SOCKET_KEEPALIVE;
+	if (tp->data_segs_out)
+		r->flags |= SOCKET_SENT;
 	timers(r, tp);
 	r->received_ms = since_ms(now - tp->inet_conn.icsk_ack.lrcvtime);
 	r->sent_ms = since_ms(now - tp->lsndtime);

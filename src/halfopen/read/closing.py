@@ -14,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.sample.closing import ADDRESSES, ALL_STATES, SOCKET, SOCKET_SETTINGS, WIDE, OpenSockets, SocketCounts
+from halfopen.core.sample.closing import (
+    ADDRESSES,
+    ALL_STATES,
+    CLOSE_WAIT,
+    SOCKET,
+    SOCKET_SETTINGS,
+    WIDE,
+    OpenSockets,
+    SocketCounts,
+)
 from halfopen.core.sample.growing import Growing
 from halfopen.linux.sockets import open_sock_diag
-from halfopen.read import machine_settings, owners, sockdiag, socket_owners
+from halfopen.read import machine_settings, owners, sockdiag, socket_owners, workers
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe
 from halfopen.wire import closing_diag, inet_diag, netlink
@@ -26,13 +35,15 @@ _Table = tuple[NDArray[Any], NDArray[Any]]
 # Names of more processes than this, those that hold most, are not asked for; and how full the descriptors are of fewer.
 _NAMED: Final = 4096
 _WITH_FILES: Final = 512
+# Processes that hold the most, which are looked at for whether they run.
+_WITH_STATES: Final = 64
 
 
 def probe(states: int = ALL_STATES, *, with_owners: bool = True) -> Probe:
     """The probe of the sockets in these states, a bit each; with_owners: with the processes that hold them."""
 
     def work(draft: Draft) -> OpenSockets:
-        return read(draft.way, states, with_owners=with_owners, notes=draft.notes)
+        return read(draft.way, states, with_owners=with_owners, notes=draft.notes, listeners=draft.listeners)
 
     return Probe("connections", ("bpf:closing", "bpf:closing_iter", "sock_diag"), work, vital=True)
 
@@ -45,8 +56,11 @@ def count() -> SocketCounts:
     return programs.socket_walk().count()
 
 
-def read(way: str, states: int, *, with_owners: bool, notes: list[str]) -> OpenSockets:
-    """The sockets of the calling thread's namespace; `notes` gets a line for what could not be had.
+def read(
+    way: str, states: int, *, with_owners: bool, notes: list[str], listeners: NDArray[Any] | None = None
+) -> OpenSockets:
+    """The sockets of the calling thread's namespace; `notes` gets a line for what could not be had. listeners: (L,)
+    LISTENER, to tell which of the processes listen, where connections that came to them are in CLOSE_WAIT.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
     """
@@ -54,7 +68,16 @@ def read(way: str, states: int, *, with_owners: bool, notes: list[str]) -> OpenS
     (rows, wide), by = _table(way, states, notes)
     settings = {name: machine_settings.text(name) for name in SOCKET_SETTINGS}
     found = OpenSockets(rows, wide, by, began, time.monotonic() - began, settings=settings)
-    return _with_owners(found, states, notes) if with_owners else found
+    return _with_owners(found, states, notes, _came_to(rows, listeners)) if with_owners else found
+
+
+def _came_to(rows: NDArray[Any], listeners: NDArray[Any] | None) -> NDArray[Any] | None:
+    """The inodes of the listeners to which any of N connections in CLOSE_WAIT came; None where none did."""
+    if listeners is None or not len(listeners):
+        return None
+    ports = np.unique(rows["local_port"][rows["state"] == CLOSE_WAIT])
+    found: NDArray[Any] = listeners["inode"][np.isin(listeners["port"], ports)]
+    return found if len(found) else None
 
 
 def _table(way: str, states: int, notes: list[str]) -> tuple[_Table, str]:
@@ -101,8 +124,10 @@ def _by_diag(states: int, notes: list[str]) -> _Table:
     return rows.take(), wide.take()
 
 
-def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSockets:
-    held = socket_owners.of(found.rows["inode"], states)
+def _with_owners(
+    found: OpenSockets, states: int, notes: list[str], listeners: NDArray[Any] | None = None
+) -> OpenSockets:
+    held = socket_owners.of(found.rows["inode"], states, beside=listeners)
     if not held.whole:
         missing = int(np.count_nonzero((found.rows["inode"] != 0) & (held.pids == 0)))
         if missing:
@@ -126,4 +151,6 @@ def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSocke
         owners_s=held.took_s,
         processes=processes,
         open_files=files,
+        stopped={pid: why for pid in most[:_WITH_STATES] if (why := workers.stopped(pid))},
+        listening=held.beside if held.whole and listeners is not None else None,
     )

@@ -27,18 +27,23 @@ _TABLE: Final = 1 << 20
 @dataclass(slots=True)
 class SocketOwners:
     """Of N sockets: pids (N,) the process with the lowest number that holds each, 0 where none was found, and
-    descriptors (N,) the number it has there. whole: all processes were looked at. took_s: how long that took.
+    descriptors (N,) the number it has there. whole: all processes were looked at. took_s: how long that took. beside:
+    the processes that hold one of the other sockets that were asked for.
     """
 
     pids: NDArray[np.uint32]
     descriptors: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, dtype=np.uint32))
     whole: bool = True
     took_s: float = 0.0
+    beside: frozenset[int] = frozenset()
 
 
-def of(inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S) -> SocketOwners:
+def of(
+    inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S, beside: NDArray[Any] | None = None
+) -> SocketOwners:
     """The owners of N sockets by their inodes, (N,) u4; 0 is nobody's. states: those that the sockets are in, a bit
-    each. By eBPF where that may be used, else by /proc, for `budget_s` at most.
+    each. beside: the inodes of other sockets, (K,), of which all holders are wanted. By eBPF where that may be used,
+    else by /proc, for `budget_s` at most.
     """
     begun = time.monotonic()
     # A column of a table is gone through several times: once is enough in steps of a row.
@@ -47,8 +52,12 @@ def of(inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S) -> SocketO
     wanted = inodes[inodes != 0]
     if not len(wanted):
         return found
+    if beside is not None:
+        wanted = np.concatenate((wanted, beside[beside != 0].astype(wanted.dtype)))
     rows, found.whole = _holders(wanted, states, begun, budget_s)
     if len(rows):
+        if beside is not None:
+            found.beside = frozenset(rows["pid"][np.isin(rows["inode"], beside[beside != 0])].tolist())
         at = places(rows, inodes)
         held = at >= 0
         for column, name in ((found.pids, "pid"), (found.descriptors, "fd")):

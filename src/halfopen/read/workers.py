@@ -70,6 +70,17 @@ def worker(pid: int, until_s: float) -> WorkerState | None:
     )
 
 
+def stopped(pid: int) -> str:
+    """Why a process does not run: "T" (stopped by a signal), "t" (by a debugger), or the file of its frozen cgroup; ""
+    where it does, or ended.
+    """
+    state = next(iter(proc.stat_fields(pid)), "")
+    if state in ("T", "t"):
+        return state
+    mine = small_files.text(f"/proc/{pid}/cgroup")
+    return cgroups.thaws(cgroups.directories(mine)[0], cgroups.freezer(mine))
+
+
 def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:
     """Where the threads wait, how long they have waited for a CPU (s), and whether all were looked at."""
     try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from halfopen.core.addresses import AF_INET6, V4_MAPPED
 from halfopen.core.errors import WireError
 from halfopen.core.sample import REQUEST
-from halfopen.core.sample.closing import ADDRESSES, KEEPALIVE, KEEPALIVE_TIMER, MINI, ORPHAN, SOCKET, V6, WIDE
+from halfopen.core.sample.closing import ADDRESSES, KEEPALIVE, KEEPALIVE_TIMER, MINI, ORPHAN, SENT, SOCKET, V6, WIDE
 from halfopen.wire import netlink
 from halfopen.wire.inet_diag import (
     HEAD_AT,
@@ -29,6 +29,7 @@ _MEMORY: Final = np.dtype([(n, "<u4") for n in ("rmem", "rcvbuf", "wmem", "sndbu
 # struct tcp_info: where these fields lie (include/uapi/linux/tcp.h).
 _INFO_AT: Final = {"probes": (3, "u1"), "sent_ms": (44, "<u4"), "received_ms": (52, "<u4"), "heard_ms": (56, "<u4")}
 _BYTES_RECEIVED_AT: Final = 128
+_SEGMENTS_SENT_AT: Final = 156
 _STATE_FIN_WAIT1, _STATE_LAST_ACK, _STATE_CLOSING = 4, 9, 11
 
 
@@ -105,6 +106,10 @@ def _info(rows: NDArray[Any], raw: NDArray[np.uint8], at: int, size: int) -> Non
     if size >= _BYTES_RECEIVED_AT + 4:
         where = at + _BYTES_RECEIVED_AT
         rows["bytes_received"] = np.ascontiguousarray(raw[:, where : where + 4]).view("<u4")[:, 0]
+    sent: NDArray[np.bool_] = np.ones(len(rows), dtype=bool)
+    if size >= _SEGMENTS_SENT_AT + 4:
+        sent = np.asarray(raw[:, at + _SEGMENTS_SENT_AT : at + _SEGMENTS_SENT_AT + 4].any(axis=1))
+    rows["flags"][sent] |= SENT
 
 
 def _addresses(rows: NDArray[Any], head: NDArray[Any]) -> NDArray[Any]:

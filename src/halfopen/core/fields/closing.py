@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from halfopen.core.fields.addresses import address_field, address_texts
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.process import PROCESS
-from halfopen.core.model.closing import ClosingModel, Destination, SocketGroup
+from halfopen.core.model.closing import ClosingModel, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.model.closing_ports import Destination
 from halfopen.core.sample.closing import KEEPALIVE, ORPHAN, STATE_NAMES, WIDE
 from halfopen.core.units import show_age
 

@@ -77,6 +77,13 @@ def most_of_its_files(e: Evidence, group: SocketGroup) -> bool:
     return files is not None and files[0] >= _MOST_OF_THE_FILES * files[1] and group.count >= files[0] / 2
 
 
+def by_growth(e: Evidence, group: SocketGroup) -> Level:
+    """Critical where the process is about to run out of descriptors, a warning where the group grows or is large."""
+    if most_of_its_files(e, group):
+        return Level.CRITICAL
+    return Level.WARNING if group.grows else by_number(group)
+
+
 def look_twice(e: Evidence, reason: str, *, command: str = "closing") -> tuple[Cure, ...]:
     """Look for some seconds; longer than was looked for already."""
     looked_s = 0.0 if e.closing is None else e.closing.seconds or 0.0

@@ -1,5 +1,5 @@
-"""What is made of open and closing connections: groups of process, state, peer and signature, with their growth; and
-the ports that each destination has used up. Pure.
+"""What is made of open and closing connections: groups of process, state, peer and signature, with their
+growth. Pure.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.closing_filter import CLIENTS_OF
-from halfopen.core.model.closing_addresses import local_text, peer_ids, remote_text
+from halfopen.core.model.closing_addresses import peer_ids, remote_text
 from halfopen.core.model.closing_ages import StateAges, ages
 from halfopen.core.model.closing_kinds import Signature, signatures
+from halfopen.core.model.closing_ports import Destination, destinations_of
 from halfopen.core.model.numbering import numbered
 from halfopen.core.sample.closing import (
     CLOSE_WAIT,
     ESTABLISHED,
     KEEPALIVE,
     PROBE,
+    SENT,
     STATE_NAMES,
     STATES,
     SYN_SENT,
-    TIME_WAIT,
     WIDE,
     OpenSockets,
 )
@@ -37,7 +38,6 @@ _LEAST_SPAN_S: Final = 1.0
 CLUMP_S: Final = 1.0
 # Groups that are made into objects: the largest ones.
 _MOST_GROUPS: Final = 400
-_MOST_DESTINATIONS: Final = 10
 # More than this many peers, with fewer connections each than this, make one group.
 _MANY_PEERS: Final = 20
 _FEW_EACH: Final = 10
@@ -46,7 +46,12 @@ _MOST_COMPARED: Final = 40
 # Ages are even where each quarter of their span has at least this share of what it would have.
 _EVEN: Final = 0.25
 _QUARTERS: Final = 4
-_OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "probes", "retransmits", "timer", "unacked", "unread")
+_OF_A_GROUP: Final = (
+    *("bytes_received", "flags", "heard_ms", "pages", "probes", "received_ms", "retransmits", "sent_ms"),
+    *("timer", "unacked", "unread"),
+)
+# Data that came this shortly before the FIN came with it.
+_FAREWELL_MS: Final = 200
 # Answers that differ by less than this many bytes and this share are of one size.
 _SOME_BYTES: Final = 4
 _SAME_SIZE: Final = 0.01
@@ -65,10 +70,11 @@ class SocketGroup:
     them, younger than LATELY_S; oldest_s, youngest_s: by the least each can be. exact: the ages are exact. even: ages
     are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all. alike: the share that
     received about as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one,
-    or its most unanswered probes of a closed window.
-    came, left: since the look before; None after one look. moved: of them, had data either way since then. opened: of
-    those that came, not there in any state before; reused: there before, and had data
-    in the second half of the time since then.
+    or its most unanswered probes of a closed window. unanswered: in CLOSE_WAIT, sent nothing since the last data came.
+    awaiting: in ESTABLISHED, nothing came since the last data was sent. came, left: since the look before; None after
+    one look. moved: of them, had data either way since then; went_on: of those, the ones that were in this state
+    before. opened: of those that came, not there in any state before; reused: there before, and had data in the second
+    half of the time since then.
     """
 
     process: Process | None
@@ -91,12 +97,15 @@ class SocketGroup:
     keepalive: int
     retransmits: int
     members: NDArray[np.intp]
+    unanswered: int = 0
+    awaiting: int = 0
     peers: int = 1
     came: int | None = None
     left: int | None = None
     moved: int | None = None
     opened: int | None = None
     reused: int | None = None
+    went_on: int | None = None
 
     @property
     def state_name(self) -> str:
@@ -127,29 +136,6 @@ class SocketGroup:
     def of_one_age(self) -> bool:
         """Whether several came to their state at once."""
         return self.count > 1 and self.oldest_s - self.youngest_s <= CLUMP_S
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """One destination of outgoing connections: `used` local ports of `room` are taken towards it, `waiting` of them by
-    TIME_WAIT, from one address of ours.
-    """
-
-    peer: str
-    local: str
-    used: int
-    waiting: int
-    room: int
-
-    @property
-    def share(self) -> float:
-        """The share of the local ports that is taken, from 0 to 1."""
-        return self.used / self.room if self.room else 0.0
-
-    @property
-    def loops(self) -> bool:
-        """Whether one of the two addresses is of loopback."""
-        return any(text.startswith(("127.", "[::1]:", "::1")) for text in (self.peer, self.local))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +173,7 @@ def build_closing(now: OpenSockets, ports: NDArray[Any], before: OpenSockets | N
         groups = [*compared, *groups[_MOST_COMPARED:]]
     counts = np.bincount(now.rows["state"], minlength=STATES)[:STATES]
     by_state = tuple(counts.tolist())
-    return ClosingModel(now, found, kinds, tuple(groups), _destinations(now, incoming), by_state, seconds)
+    return ClosingModel(now, found, kinds, tuple(groups), destinations_of(now, incoming), by_state, seconds)
 
 
 def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any]) -> list[SocketGroup]:
@@ -283,7 +269,27 @@ def _group(
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
         retransmits=int(np.max(np.where(rows["timer"] == PROBE, rows["probes"], rows["retransmits"]))),
         members=members,
+        unanswered=_unanswered(rows) if now.rows["state"][at] == CLOSE_WAIT else 0,
+        awaiting=_awaiting(rows) if now.rows["state"][at] == ESTABLISHED else 0,
     )
+
+
+def _awaiting(rows: dict[str, NDArray[Any]]) -> int:
+    """How many of n connections, by their columns (n,), sent something and got nothing since."""
+    sent = rows["flags"] & SENT != 0
+    # A first request leaves in the jiffy in which the connection opened.
+    return int(np.count_nonzero(sent & ((rows["bytes_received"] == 0) | (rows["sent_ms"] < rows["received_ms"]))))
+
+
+def _unanswered(rows: dict[str, NDArray[Any]]) -> int:
+    """How many of n connections in CLOSE_WAIT asked for something, by their columns (n,), and got nothing since.
+
+    A peer that closes may say so with its last data (TLS, `QUIT`): these come together with the FIN and its ACK.
+    """
+    asked = rows["bytes_received"] > 1  # the FIN counts as one
+    since = rows["received_ms"].astype(np.int64)
+    later = (since < rows["sent_ms"]) & (since > rows["heard_ms"].astype(np.int64) + _FAREWELL_MS)
+    return int(np.count_nonzero(asked & ((rows["flags"] & SENT == 0) | later)))
 
 
 def _alike(received: NDArray[np.uint32]) -> float:
@@ -341,6 +347,7 @@ def _compared(
         came=int(np.count_nonzero(~np.isin(new, old))),
         left=int(np.count_nonzero(~np.isin(old, all_now))),
         moved=int(np.count_nonzero(moved)),
+        went_on=int(np.count_nonzero(moved & np.isin(new, old))),
         opened=int(np.count_nonzero(~there)),
         # A request that was under way at the first look is over by then.
         reused=int(np.count_nonzero((quiet_s < seconds / 2) & there)),
@@ -358,39 +365,3 @@ def _same_remote(now: OpenSockets, at: int, before: OpenSockets) -> NDArray[np.b
     found = np.zeros(len(before.rows), dtype=bool)
     found[is_wide] = (before.wide["remote"] == wanted)[before.rows["remote"][is_wide]]
     return found
-
-
-def _destinations(now: OpenSockets, incoming: NDArray[Any]) -> tuple[Destination, ...]:
-    """The destinations that take the most local ports from one of our addresses. incoming (N,): which of the N sockets
-    came in.
-    """
-    places = np.flatnonzero(~incoming)
-    room = port_room(now)
-    if not len(places) or not room:
-        return ()
-    local, _ = numbered(now.rows["local"][places].astype(np.uint64))
-    ports = now.rows["remote_port"][places].astype(np.uint64)
-    peer, _ = numbered(peer_ids(now)[places] << np.uint64(16) | ports)
-    destination, first = numbered(peer.astype(np.uint64) << np.uint64(32) | local.astype(np.uint64))
-    used = np.bincount(destination)
-    waiting = np.bincount(destination[now.rows["state"][places] == TIME_WAIT], minlength=len(used))
-    found = []
-    for i in np.argsort(-used, kind="stable")[:_MOST_DESTINATIONS].tolist():
-        at = int(places[first[i]])
-        to = endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at]))
-        found.append(Destination(to, local_text(now, at), int(used[i]), int(waiting[i]), room))
-    return tuple(found)
-
-
-def port_room(now: OpenSockets) -> int:
-    """How many local ports connect() may choose from; 0 where that was not read."""
-    limits = now.numbers("ip_local_port_range")
-    if len(limits) != 2:
-        return 0
-    low, high = limits
-    reserved = 0
-    for piece in filter(None, now.settings.get("ip_local_reserved_ports", "").split(",")):
-        first, _, last = piece.partition("-")
-        if first.isdigit() and (last or first).isdigit():
-            reserved += max(0, min(int(last or first), high) - max(int(first), low) + 1)
-    return max(0, high - low + 1 - reserved)

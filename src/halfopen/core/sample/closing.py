@@ -53,6 +53,8 @@ KEEPALIVE: Final = 4
 WIDE: Final = 8
 V6: Final = 16
 BOUND: Final = 32
+# It sent data; also set where that is not told (Linux before 4.6, by sock_diag).
+SENT: Final = 64
 
 # Timers: icsk_pending, and two of our own.
 RETRANSMIT: Final = 1
@@ -108,7 +110,9 @@ class OpenSockets:
     rows: (N,) SOCKET. wide: (M,) ADDRESSES of the IPv6 ones. way: how they were read, "walk", "iterator" or "diag".
     pids: (N,) the process that holds each, 0 where none was found; descriptors: (N,) its number there. owners_whole:
     every process was looked at; else the search was stopped after `owners_s` seconds, or was refused in part.
-    processes: by pid. open_files: by pid, how many descriptors it has and how many it may have. settings: of
+    processes: by pid. open_files: by pid, how many descriptors it has and how many it may have. stopped: by pid, why a
+    process does not run: "T" (by a signal), "t" (by a debugger), or the file of the cgroup that is frozen. listening:
+    the processes that hold a listener; None where that was not looked for, or not all were seen. settings: of
     SOCKET_SETTINGS, by last name, as /proc/sys shows them.
     """
 
@@ -123,6 +127,8 @@ class OpenSockets:
     owners_s: float = 0.0
     processes: Mapping[int, Process] = field(default_factory=dict)
     open_files: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    stopped: Mapping[int, str] = field(default_factory=dict)
+    listening: frozenset[int] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, mask: NDArray[np.bool_]) -> OpenSockets:

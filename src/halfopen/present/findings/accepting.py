@@ -72,7 +72,7 @@ def _keeps(f: Finding) -> str:
     """The process's activity instead of accepting."""
     why = f.text("why")
     if why == "stopped":
-        return _stopped(f)
+        return stopped(f)
     if why == "out-of-descriptors":
         return _no_descriptors(f)
     if why == "throttled":
@@ -86,7 +86,8 @@ def _keeps(f: Finding) -> str:
     return tr("does not accept") if f.has("accepted_at_most") else tr("does not accept, or too slowly")
 
 
-def _stopped(f: Finding) -> str:
+def stopped(f: Finding) -> str:
+    """How a process was stopped, as the end of a sentence about it."""
     if f.has("frozen"):
         return tr("is frozen (its cgroup is, as by docker pause or systemctl freeze)")
     if f.text("state") != "t":

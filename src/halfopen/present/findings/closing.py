@@ -6,6 +6,7 @@ from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.findings.finding import Finding
 from halfopen.core.model.closing import CLUMP_S
 from halfopen.core.units import show_bytes
+from halfopen.present.findings.accepting import stopped
 from halfopen.present.findings.words import held, lasted, lead, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
 
@@ -71,13 +72,49 @@ def _close_wait_leak(f: Finding) -> tuple[str, str]:
     return brief, listed([_growth(f), _oldest(f), unread, _files(f)])
 
 
+@lead("holder-stopped")
+def _holder_stopped(f: Finding) -> tuple[str, str]:
+    values = {"owner": _owner(f), "stopped": stopped(f), "connections": _connections(f)}
+    brief = tr("{owner} {stopped}: {connections} wait for it", **values)
+    return brief, listed([_oldest(f), tr("let it go on, if that is not intended")])
+
+
 @lead("close-wait-stuck")
 def _close_wait_stuck(f: Finding) -> tuple[str, str]:
-    brief = tr(
-        "{owner} ignores that the clients of {connections} hung up", owner=_owner(f), connections=_connections(f)
+    brief = tr("{owner} ignores clients that hung up: {connections}", owner=_owner(f), connections=_connections(f))
+    why = tr("its event loop or threads are stuck or too busy")
+    return brief, listed([_growth(f), _oldest(f), _awaits(f) or _handed(f) or why, _files(f)])
+
+
+@lead("close-wait-unanswered")
+def _close_wait_unanswered(f: Finding) -> tuple[str, str]:
+    values = {"owner": _owner(f), "connections": _connections(f)}
+    brief = tr("{owner} has not answered clients that closed their end: {connections}", **values)
+    why = tr("it still works on the requests, or forgot the connections")
+    waits = tr("a client that closed only its half still waits for the answer")
+    return brief, listed([_growth(f), _oldest(f), _awaits(f) or _handed(f) or why, waits, _files(f)])
+
+
+def _awaits(f: Finding) -> str:
+    """From whom the process itself waits for answers; empty where it does not."""
+    if not f.has("awaiting"):
+        return ""
+    return tr_n(
+        "perhaps as it waits itself: {n:,} connection of its own, as to {peer}, has had no answer for 10 s or more",
+        "perhaps as it waits itself: {n:,} connections of its own, as to {peer}, have had no answer for 10 s or more",
+        f.count("awaiting"),
+        peer=f.text("awaited"),
     )
-    stuck = tr("its event loop or threads are stuck or too busy")
-    return brief, listed([_growth(f), _oldest(f), stuck, _files(f)])
+
+
+def _handed(f: Finding) -> str:
+    """How a process came by connections that it did not accept; empty where it may have accepted them."""
+    if not f.has("listens"):
+        return ""
+    return tr(
+        "it does not listen there itself: it inherited the connections, as a child started with open descriptors does, "
+        "or was handed them"
+    )
 
 
 @lead("close-wait-unaccepted")

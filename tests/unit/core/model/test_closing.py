@@ -10,9 +10,10 @@ import pytest
 from connections import aged, sockets
 from halfopen.core.closing_filter import ClosingFilter, peer, state
 from halfopen.core.errors import UsageError
-from halfopen.core.model.closing import build_closing, port_room
+from halfopen.core.model.closing import build_closing
 from halfopen.core.model.closing_ages import ages
 from halfopen.core.model.closing_kinds import Signature, signatures
+from halfopen.core.model.closing_ports import port_room
 from halfopen.core.sample.closing import (
     ESTABLISHED,
     FIN_WAIT1,

@@ -22,6 +22,7 @@ from halfopen.core.sample.closing import (
 _STATES: Final[tuple[tuple[tuple[int, ...], str, tuple[str, ...]], ...]] = (
     ((CLOSE_WAIT,), "close-wait-leak", ("close-wait-idle-pool",)),
     ((CLOSE_WAIT,), "close-wait-stuck", ()),
+    ((CLOSE_WAIT,), "close-wait-unanswered", ("close-wait-leak",)),
     ((CLOSE_WAIT,), "close-wait-unaccepted", ()),
     ((CLOSE_WAIT,), "close-wait-memory", ()),
     ((ESTABLISHED,), "idle-leak", ("pool-all-idle",)),
@@ -41,6 +42,13 @@ def _none_in(states: tuple[int, ...], e: Evidence) -> Against:
 
 for _states, _id, _rivals in _STATES:
     excluded(_id, rivals=_rivals)(partial(_none_in, _states))
+
+
+@excluded("holder-stopped")
+def _runs(e: Evidence) -> Against:
+    if e.closing is None or e.closing.sockets.stopped:
+        return ()
+    return (Fact("stopped", 0),)
 
 
 @excluded("orphans-retrying")

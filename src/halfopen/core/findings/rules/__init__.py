@@ -12,6 +12,7 @@ from halfopen.core.findings.rules import checks as checks
 from halfopen.core.findings.rules import reading as reading
 from halfopen.core.findings.rules import settings as settings
 from halfopen.core.findings.rules import answered as answered
+from halfopen.core.findings.rules import hung_up as hung_up
 from halfopen.core.findings.rules import close_wait as close_wait
 from halfopen.core.findings.rules import open_ends as open_ends
 from halfopen.core.findings.rules import ports as ports

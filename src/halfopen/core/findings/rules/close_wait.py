@@ -9,41 +9,29 @@ from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
     LARGER_THAN_A_POOL,
     NEEDS,
-    by_number,
+    by_growth,
     change_sockets,
     groups_of,
     look_twice,
-    most_of_its_files,
     show_sockets,
     who,
 )
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
+from halfopen.core.findings.served import ENDED, UNREAD, read_ends
 from halfopen.core.model.closing import CLUMP_S, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import Look
 from halfopen.core.policy.connection_actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
-# A thread that is at work may leave a client that hung up unread for this long.
-_AT_WORK_S: Final = 10.0
-# A stuck server leaves one end in this many unread, or more.
-_SOME_UNREAD: Final = 4
 # A share of the memory of all TCP, held by ends that nobody read.
 _MUCH_MEMORY: Final = 0.1
-_UNREAD: Final = (Signature.END_UNREAD, Signature.DATA_UNREAD)
-_ENDED: Final = (Signature.END_READ, *_UNREAD)
 
 
 def _groups(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
     return [group for group in groups_of(e, *kinds) if group.state == CLOSE_WAIT]
-
-
-def _level(e: Evidence, group: SocketGroup) -> Level:
-    if most_of_its_files(e, group):
-        return Level.CRITICAL
-    return Level.WARNING if group.grows else by_number(group)
 
 
 def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
@@ -61,7 +49,7 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
 
 
 def _leaks(e: Evidence, group: SocketGroup) -> bool | None:
-    alike = [one for one in _groups(e, *_ENDED) if one.owner_and_peer == group.owner_and_peer]
+    alike = [one for one in _groups(e, *ENDED) if one.owner_and_peer == group.owner_and_peer]
     # A program may well have that many small pools, whose servers hang up at one time or another.
     many = group.peers == 1 and sum(one.count for one in alike) >= LARGER_THAN_A_POOL
     if group.came is not None:
@@ -93,29 +81,15 @@ def _towards(e: Evidence, group: SocketGroup) -> tuple[int, bool]:
 
 
 def _ended_by(e: Evidence, *, incoming: bool) -> list[SocketGroup]:
-    return [group for group in _groups(e, *_ENDED) if group.incoming is incoming]
-
-
-def _stuck(e: Evidence) -> list[SocketGroup]:
-    return [
-        group for group in _ended_by(e, incoming=True) if group.signature in _UNREAD and group.oldest_s >= _AT_WORK_S
-    ]
+    return [group for group in _groups(e, *ENDED) if group.incoming is incoming]
 
 
 def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     """Groups that leak: opened by a program and never let go; or accepted, and kept after the end was read."""
-    for group in _groups(e, *_ENDED):
-        kept = group.signature is Signature.END_READ and group.oldest_s >= _AT_WORK_S and not _beside_stuck(e, group)
-        if kept if group.incoming else is_leak(e, group):
+    kept = read_ends(e, answered=True)
+    for group in _groups(e, *ENDED):
+        if group in kept if group.incoming else is_leak(e, group):
             yield group
-
-
-def _beside_stuck(e: Evidence, group: SocketGroup) -> bool:
-    """Whether the same server leaves other ends unread: then these came together with the last data, and were read with
-    them by a thread that is stuck since.
-    """
-    stuck = [one for one in _stuck(e) if one.owner_and_peer == group.owner_and_peer]
-    return sum(one.count for one in stuck) >= group.count / _SOME_UNREAD
 
 
 @rule(
@@ -125,8 +99,9 @@ def _beside_stuck(e: Evidence, group: SocketGroup) -> bool:
     doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and either there are 10 or "
     "more and the program opens about as many as come without using any again, or there are 50 "
     "or more (after one look: 50 or more whose ages are spread evenly); or accepted by a program "
-    "that read the end (nothing is unread) more than 10 s ago, and leaves few others unread",
-    unless="all are of one age and none comes, as in an idle pool; or some are closed again",
+    "that read the end (nothing is unread) more than 10 s ago, answered what was asked, and leaves few others unread",
+    unless="all are of one age and none comes, as in an idle pool; or some are closed again; or data is still sent to "
+    "a client that closed only its half",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
     "frees the descriptors",
     needs=NEEDS,
@@ -138,39 +113,7 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
         if group.signature is Signature.END_READ:
             facts = (*facts, Fact("end_read", 1))
         cures = (*show_sockets(e, group), *change_sockets(e, group, SHUT_DOWN, "close-wait-leak"))
-        yield Hit(_level(e, group), facts, rules_out=("close-wait-idle-pool",), cures=cures)
-
-
-@rule(
-    "close-wait-stuck",
-    *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
-    title="a server ignores clients that hung up",
-    doc="in CLOSE_WAIT, accepted by a program, with an end that was not read for more than 10 s: its "
-    "event loop or the threads that serve these clients are stuck, or busy for longer than "
-    "clients wait",
-    unless="the program read the end, or no accepted connection is in CLOSE_WAIT for long",
-    advice="see where the threads of the process wait; run `halfopen diagnose` if it does not accept either",
-    needs=NEEDS,
-    rare=True,
-)
-def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
-    for group in _stuck(e):
-        yield Hit(_level(e, group), who(e, group), cures=show_sockets(e, group))
-
-
-@rule(
-    "close-wait-unaccepted",
-    *(Level.NOTICE, Level.WARNING),
-    title="clients hung up while they waited for accept()",
-    doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up while it was in the accept queue",
-    unless="a process holds each connection in CLOSE_WAIT",
-    advice="the program that listens accepts too slowly: `halfopen status`, `halfopen diagnose`",
-    needs=NEEDS,
-    rare=True,
-)
-def close_wait_unaccepted(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.UNACCEPTED):
-        yield Hit(by_number(group), who(e, group), cures=look_twice(e, "close-wait-unaccepted", command="diagnose"))
+        yield Hit(by_growth(e, group), facts, rules_out=("close-wait-idle-pool",), cures=cures)
 
 
 @rule(
@@ -229,7 +172,7 @@ def close_wait_undecided(e: Evidence) -> Iterator[Hit]:
     rare=True,
 )
 def close_wait_memory(e: Evidence) -> Iterator[Hit]:
-    groups = _groups(e, *_UNREAD)
+    groups = _groups(e, *UNREAD)
     limits = () if e.closing is None else e.closing.sockets.numbers("tcp_mem")
     pages = sum(group.pages for group in groups)
     if len(limits) == 3 and pages >= _MUCH_MEMORY * limits[1]:

@@ -18,9 +18,11 @@ from halfopen.core.findings.closing_groups import (
     show_sockets,
     who,
 )
+from halfopen.core.findings.cures import LookAtProcess
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
+from halfopen.core.findings.served import is_stopped
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import Look
@@ -169,14 +171,18 @@ def peer_silent(e: Evidence) -> Iterator[Hit]:
     *(Level.NOTICE, Level.WARNING),
     title="a program here does not read received data",
     doc="ESTABLISHED, 16 KiB or more are unread, and nothing came for 5 s",
-    unless="less is unread, or data still comes",
+    unless="less is unread, or data still comes, or the process is stopped",
     advice="see where the threads of the process wait",
     needs=NEEDS,
     rare=True,
 )
 def slow_reader(e: Evidence) -> Iterator[Hit]:
     for group in groups_of(e, Signature.UNREAD):
-        yield Hit(by_number(group), who(e, group), rules_out=("slow-peer",), cures=show_sockets(e, group))
+        if is_stopped(e, group):
+            continue
+        cures = show_sockets(e, group)
+        cures = ((LookAtProcess(group.pid, "slow-reader"),), *cures) if group.pid else cures
+        yield Hit(by_number(group), who(e, group), rules_out=("slow-peer",), cures=cures)
 
 
 @rule(

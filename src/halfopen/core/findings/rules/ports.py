@@ -9,7 +9,7 @@ from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
-from halfopen.core.model.closing import Destination
+from halfopen.core.model.closing_ports import Destination
 from halfopen.core.policy.actions import ChangeSetting, Look
 from halfopen.core.tune.keys import TW_REUSE
 

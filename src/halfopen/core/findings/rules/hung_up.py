@@ -1,0 +1,126 @@
+"""Rules about servers whose clients closed their end: stopped, stuck, at work, or too slow to accept them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from halfopen.core.findings.closing_groups import (
+    FEW_SOCKETS,
+    NEEDS,
+    by_growth,
+    by_number,
+    groups_of,
+    look_twice,
+    most_of_its_files,
+    show_sockets,
+    who,
+)
+from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, LookAtTracer, ThawProcess
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.findings.served import AT_WORK_S, ENDED, asked_others, is_handed, is_stopped, read_ends, unread_ends
+from halfopen.core.model.closing import SocketGroup
+from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.sample.closing import CLOSE_WAIT
+
+
+@rule(
+    "holder-stopped",
+    *(Level.NOTICE, Level.WARNING),
+    title="a program that does not run leaves its peers waiting",
+    doc="clients hung up more than 10 s ago, or data is unread, and the process that holds these connections is "
+    "stopped (SIGSTOP, a debugger, the freezer of its cgroup)",
+    unless="the process runs",
+    advice="let it go on, if that is not intended",
+    needs=NEEDS,
+    rare=True,
+)
+def holder_stopped(e: Evidence) -> Iterator[Hit]:
+    left: dict[int, list[SocketGroup]] = {}
+    for group in groups_of(e, *ENDED, Signature.UNREAD):
+        old = group.incoming and group.state == CLOSE_WAIT and group.oldest_s >= AT_WORK_S
+        if is_stopped(e, group) and (old or group.signature is Signature.UNREAD):
+            left.setdefault(group.pid, []).append(group)
+    for pid, groups in left.items():
+        count = sum(group.count for group in groups)
+        why = "" if e.closing is None else e.closing.sockets.stopped[pid]
+        told = Fact("state", why) if len(why) == 1 else Fact("frozen", why)
+        facts = tuple(Fact("sockets", count) if fact.name == "sockets" else fact for fact in who(e, groups[0]))
+        level = Level.WARNING if count >= FEW_SOCKETS else Level.NOTICE
+        yield Hit(level, (*facts, told), cures=(_go_on(groups[0], why), *show_sockets(e, groups[0])))
+
+
+def _go_on(group: SocketGroup, why: str) -> Cure:
+    if why == "T":
+        return (ContinueProcess(group.pid, "holder-stopped"),)
+    if why == "t":
+        return (LookAtTracer(group.pid, 0, "holder-stopped"),)
+    inside = group.process and (group.process.container_name or group.process.container)
+    return (ThawProcess(group.pid, why, "holder-stopped", inside or ""),)
+
+
+@rule(
+    "close-wait-stuck",
+    *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
+    title="a server ignores clients that hung up",
+    doc="in CLOSE_WAIT, accepted by a program, with an end that was not read for more than 10 s: its "
+    "event loop or the threads that serve these clients are stuck, or busy for longer than "
+    "clients wait; the reason tells where the program itself waits for answers of others, or did not accept these "
+    "connections itself",
+    unless="the program read the end, or no accepted connection is in CLOSE_WAIT for long",
+    advice="see where the threads of the process wait; run `halfopen diagnose` if it does not accept either",
+    needs=NEEDS,
+    rare=True,
+)
+def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
+    for group in unread_ends(e):
+        facts, cures = _why(e, group, "close-wait-stuck")
+        yield Hit(by_growth(e, group), (*who(e, group), *facts), cures=cures)
+
+
+@rule(
+    "close-wait-unanswered",
+    *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
+    title="a server has not answered clients that closed their end",
+    doc="in CLOSE_WAIT, accepted by a program that read the end more than 10 s ago and has sent nothing since the last "
+    "data came: it still works on the request, or forgot the connection; a client that closed only its half "
+    "(shutdown()) waits for the answer. A warning if, between two looks, more come and none is closed",
+    unless="what was asked was answered, or nothing was asked: then the connection leaks",
+    advice="see what the program waits for; do not end these connections before",
+    needs=NEEDS,
+    rare=True,
+)
+def close_wait_unanswered(e: Evidence) -> Iterator[Hit]:
+    for group in read_ends(e, answered=False):
+        facts, cures = _why(e, group, "close-wait-unanswered")
+        bad = group.came is not None and group.grows and group.count >= FEW_SOCKETS
+        level = Level.CRITICAL if most_of_its_files(e, group) else Level.WARNING if bad else Level.NOTICE
+        yield Hit(level, (*who(e, group), *facts), cures=cures)
+
+
+def _why(e: Evidence, group: SocketGroup, id: str) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
+    """What there is to know of why a server leaves these clients alone, and where to look."""
+    others, shown = asked_others(e, group), show_sockets(e, group)
+    if others:
+        facts = (Fact("awaiting", sum(one.awaiting for one in others)), Fact("awaited", others[0].peer))
+        return facts, (*show_sockets(e, others[0]), *shown)
+    if is_handed(e, group):
+        return (Fact("listens", 0),), shown
+    return (), ((LookAtProcess(group.pid, id),), *shown) if group.pid else shown
+
+
+@rule(
+    "close-wait-unaccepted",
+    *(Level.NOTICE, Level.WARNING),
+    title="clients hung up while they waited for accept()",
+    doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up while it was in the accept queue",
+    unless="a process holds each connection in CLOSE_WAIT",
+    advice="the program that listens accepts too slowly: `halfopen status`, `halfopen diagnose`",
+    needs=NEEDS,
+    rare=True,
+)
+def close_wait_unaccepted(e: Evidence) -> Iterator[Hit]:
+    for group in groups_of(e, Signature.UNACCEPTED):
+        if group.state == CLOSE_WAIT:
+            yield Hit(by_number(group), who(e, group), cures=look_twice(e, "close-wait-unaccepted", command="diagnose"))

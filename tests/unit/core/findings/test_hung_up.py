@@ -1,0 +1,118 @@
+"""Verdicts about servers whose clients closed their end: who is at work is not accused of a leak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connections import PID, evidence, sockets
+from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.judging import judged
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, SENT
+from halfopen.present.findings.cures import command
+from halfopen.present.findings.sentences import say
+
+ASKED: dict[str, Any] = {"local_port": 8080, "unread": 0, "bytes_received": 80}
+ANSWERED: dict[str, Any] = {**ASKED, "flags": SENT, "received_ms": 20_100}
+
+
+def found(rows: list[dict[str, Any]], before: list[dict[str, Any]] | None = None, **facts: Any) -> list[Finding]:
+    earlier = None if before is None else sockets(*before, at_s=90.0)
+    verdict = judged(evidence(replace(sockets(*rows), **facts), earlier, ports=(8080,)))
+    assert all(say(one) for one in verdict.findings)
+    return list(verdict.findings)
+
+
+def told(finding: Finding) -> str:
+    return str(say(finding))
+
+
+@pytest.mark.parametrize(
+    ("row", "id"),
+    [
+        (ASKED, "close-wait-unanswered"),
+        (ANSWERED, "close-wait-leak"),
+        # Nothing was asked.
+        ({**ASKED, "bytes_received": 1}, "close-wait-leak"),
+        # Another request on a connection that was used before, long before the client gave up.
+        ({**ANSWERED, "sent_ms": 60_000, "received_ms": 50_000}, "close-wait-unanswered"),
+        # The last words of a client, with its end (TLS, QUIT).
+        ({**ANSWERED, "sent_ms": 60_000, "received_ms": 20_000}, "close-wait-leak"),
+    ],
+)
+def test_a_server_that_may_be_at_work_does_not_leak(row: dict[str, Any], id: str) -> None:
+    [one] = found([row] * 12)
+    assert one.id == id
+    ends = [words for words in map(command, one.cures) if "shutdown" in words]
+    # A client that closed only its half would lose its answer.
+    assert bool(ends) is (id == "close-wait-leak")
+
+
+def test_unanswered_clients_are_a_warning_once_more_come_and_none_is_closed() -> None:
+    rows = [{**ASKED, "inode": 1000 + i} for i in range(20)]
+    assert [one.level for one in found(rows)] == [Level.NOTICE]
+    assert [one.level for one in found(rows, rows[:12])] == [Level.WARNING]
+    assert [one.level for one in found(rows[5:], rows[:15])] == [Level.NOTICE]
+
+
+def test_a_server_that_goes_on_sending_to_half_closed_clients_does_not_leak() -> None:
+    """One look cannot tell a pause of it from a leak; two can."""
+    rows = [{**ANSWERED, "sent_ms": 12_000, "heard_ms": 12_000, "inode": 1000 + i} for i in range(12)]
+    assert [one.id for one in found(rows)] == ["close-wait-leak"]
+    before = [{**row, "sent_ms": 14_000, "heard_ms": 14_000} for row in rows]
+    now = evidence(sockets(*rows), sockets(*before, at_s=80.0), ports=(8080,))
+    assert not judged(now).findings
+    # Nothing was sent in 10 s.
+    assert [one.id for one in found(rows, before)] == ["close-wait-leak"]
+
+
+def test_a_proxy_that_waits_for_another_server_is_not_called_stuck() -> None:
+    clients = [{"local_port": 8080, "bytes_received": 80}] * 12
+    own = [{"state": ESTABLISHED, "unread": 0, "flags": SENT}] * 12
+    [one] = found([*clients, *own])
+    assert one.id == "close-wait-stuck"
+    assert "12 connections of its own, as to 10.0.0.5:5432, have had no answer" in told(one)
+    assert "stuck or too busy" not in told(one)
+    assert command(one.cures[0]).endswith("--state established --peer 10.0.0.5:5432")
+    # Answered, never asked, or too few of them.
+    for other in (
+        [{**row, "bytes_received": 90} for row in own],
+        [{**row, "flags": 0} for row in own],
+        own[:5],
+    ):
+        [one] = found([*clients, *other])
+        assert "stuck or too busy" in told(one)
+        assert command(one.cures[0]) == f"ps -Lp {PID} -o tid,stat,wchan:32,comm"
+
+
+def test_a_process_that_does_not_listen_did_not_accept() -> None:
+    rows = [{"local_port": 8080}] * 3
+    assert "inherited" in told(*found(rows, listening=frozenset({17})))
+    assert "inherited" not in told(*found(rows, listening=frozenset({17, PID})))
+    for unknown in (None, frozenset[int]()):
+        assert "inherited" not in told(*found(rows, listening=unknown))
+
+
+@pytest.mark.parametrize(
+    ("why", "words", "cure"),
+    [
+        ("T", "is stopped (state T", f"kill -CONT {PID}"),
+        ("t", "by a debugger", f"grep TracerPid /proc/{PID}/status"),
+        ("/sys/fs/cgroup/app/cgroup.freeze", "is frozen", "echo 0 > /sys/fs/cgroup/app/cgroup.freeze"),
+    ],
+)
+def test_a_stopped_process_is_the_cause_of_all_that_waits_for_it(why: str, words: str, cure: str) -> None:
+    rows = [{"local_port": 8080}] * 6 + [ANSWERED] * 6
+    rows += [{"local_port": 8080, "state": ESTABLISHED, "unread": 60_000}] * 6
+    [one] = found(rows, stopped={PID: why})
+    assert (one.id, one.level, one.count("sockets")) == ("holder-stopped", Level.WARNING, 18)
+    assert words in told(one)
+    assert command(one.cures[0]) == cure
+    assert {one.id for one in found(rows)} == {"close-wait-stuck", "slow-reader"}
+
+
+def test_a_pool_of_a_stopped_process_is_still_a_pool() -> None:
+    [one] = found([{"state": CLOSE_WAIT}] * 6, stopped={PID: "T"})
+    assert one.id == "close-wait-idle-pool"
