@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import JournalError, UnknownTarget
+from halfopen.core.errors import DAMAGED, JournalError, UnknownTarget
 from halfopen.core.where import Namespace
 from halfopen.linux import files, small_files, state
 from halfopen.linux.closable import Closable
@@ -124,7 +124,7 @@ def load(id: str) -> OptionsRecord:
         # A line that was being written when halfopen was killed is of connections that were not changed yet.
         whole = rest[: len(rest) // ACTED.itemsize * ACTED.itemsize]
         return OptionsRecord(_where(head), np.frombuffer(whole, dtype=ACTED))
-    except (ValueError, KeyError, TypeError):
+    except DAMAGED:
         raise JournalError(f"the record {id} of changed connections is damaged") from None
 
 
@@ -138,7 +138,7 @@ def left_open(where: Namespace) -> list[str]:
 
 
 def _where(head: bytes) -> Namespace:
-    """Raises: ValueError, KeyError, TypeError."""
+    """Raises: DAMAGED."""
     told = json.loads(head)
     return Namespace(str(told["boot"]), int(told["inode"]), told["cookie"])
 
@@ -147,7 +147,7 @@ def _head_of(path: str) -> tuple[str, int] | None:
     """The boot and the namespace of a record; None of a damaged one."""
     try:
         found = _where((small_files.read(path, _MOST_HEAD) or b"").partition(b"\n")[0])
-    except (ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
     return found.boot_id, found.inode
 

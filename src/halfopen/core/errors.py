@@ -10,6 +10,11 @@ EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
 EXIT_INTERRUPTED: Final = 130
 
+DAMAGED: Final = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+"""What decoding raises, and building a value of what was decoded, where data is damaged or made up. msgspec and json
+document ValueErrors alone, but nesting without end is a RecursionError and a number may be infinite.
+"""
+
 
 class HalfopenError(Exception):
     """An error with one clear line for a person and a stable `id` for a program.

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import DAMAGED, HalfopenError
 from halfopen.core.units import printable
 
 VERSION: Final = 1
@@ -148,7 +148,7 @@ def decode(data: bytes) -> Notice:
         raise HalfopenError("notice", f"a notice of {len(data):,} bytes is too long")
     try:
         notice = _DECODER.decode(data)
-    except (msgspec.DecodeError, RecursionError) as e:
+    except DAMAGED as e:
         raise HalfopenError("notice", f"not a notice: {e}") from None
     if notice.version != VERSION:
         raise HalfopenError("notice", f"a notice of version {notice.version}; this halfopen knows version {VERSION}")

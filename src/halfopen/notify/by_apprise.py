@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import util
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError, Undelivered
+from halfopen.core.errors import DAMAGED, HalfopenError, Undelivered
 from halfopen.core.notice import Notice
 from halfopen.core.sections.notify import NotifySettings
 from halfopen.notify import process, secrets
@@ -75,5 +75,5 @@ def _said(output: bytes) -> dict[str, Any] | None:
     try:
         said = json.loads(output.splitlines()[-1])
         return {"sent": bool(said["sent"]), "why": str(said["why"]), "version": str(said["version"])}
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (IndexError, *DAMAGED):
         return None

@@ -12,7 +12,7 @@ from halfopen.change import audit
 from halfopen.core.advice.advice import AdviceGiven, ListenerAdvice, ListenerWatched, advise
 from halfopen.core.advice.choices import finished_by_prefix, rests_on
 from halfopen.core.advice.depths import Depth
-from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.errors import DAMAGED, HalfopenError, UnknownTarget
 from halfopen.core.filters import Filter
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.lasting import since_s
@@ -250,7 +250,7 @@ def released_since(began: float, inode: int) -> int:
 def _released(line: bytes, began: float, inode: int) -> int:
     try:
         record = json.loads(line)
-    except ValueError:  # the first line may be cut
+        mine = isinstance(record, dict) and record.get("netns_inode") == inode and record.get("time", 0) >= began
+        return int(record.get("released", 0)) if mine else 0
+    except DAMAGED:  # the first line may be cut
         return 0
-    mine = isinstance(record, dict) and record.get("netns_inode") == inode and record.get("time", 0) >= began
-    return int(record.get("released", 0)) if mine else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from halfopen.core.errors import DAMAGED
 from halfopen.core.units import printable
 from halfopen.linux import small_files
 
@@ -48,7 +49,7 @@ def container_name(id: str) -> str:
 def _document(path: str) -> Any:
     try:
         return json.loads(small_files.read(path, _BYTES_MOST) or b"null")
-    except (ValueError, RecursionError):
+    except DAMAGED:
         return None
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import DAMAGED, HalfopenError
 
 CONNECT_S: Final = 2.0
 _PATIENCE_S: Final = 75.0
@@ -43,7 +43,7 @@ def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> 
             raise _silent(e.strerror or "no answer in time") from None
     try:
         answer = json.loads(line)
-    except (ValueError, RecursionError):
+    except DAMAGED:
         raise _silent("an answer that is not JSON") from None
     if not isinstance(answer, dict):
         raise _silent("an answer that is not an object")

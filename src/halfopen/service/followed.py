@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError, NoReadings
+from halfopen.core.errors import DAMAGED, HalfopenError, NoReadings
 from halfopen.core.reports import Report, Round, Trouble
 from halfopen.ops.top.between import Between
 from halfopen.ops.top.received import ReceivedReadings
@@ -129,7 +129,7 @@ class FollowedReadings:
             answer = json.loads(line)
             error = answer.get("error") or {}
             ok, self._all_there = bool(answer.get("ok")), bool(answer.get("everywhere"))
-        except (ValueError, AttributeError, TypeError, RecursionError):
+        except (AttributeError, *DAMAGED):
             raise NoReadings("the halfopen service gave an answer that is not JSON") from None
         if not ok:
             words, hint = str(error.get("message") or ""), str(error.get("hint") or "")

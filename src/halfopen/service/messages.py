@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from halfopen.core.errors import WireError
+from halfopen.core.errors import DAMAGED, WireError
 from halfopen.core.notice import ReceiverStanding
 
 T = TypeVar("T")
@@ -85,5 +85,5 @@ class Frames(Generic[T]):
             del self._rest[:end]
             try:
                 yield self._decoder.decode(body)
-            except msgspec.MsgspecError as e:
+            except DAMAGED as e:
                 raise WireError(f"not a message: {e}") from None

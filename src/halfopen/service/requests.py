@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import DAMAGED, UsageError
 from halfopen.core.policy.silence import LONGEST_S
 
 SCHEMA: Final = "halfopen.control/1"
@@ -157,7 +157,7 @@ def parse(line: bytes) -> ControlRequest:
     """The request in a line of JSON. Raises: UsageError."""
     try:
         parsed: ControlRequest = _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+    except DAMAGED as e:
         raise UsageError(f"not a request: {e}") from None
     return parsed
 

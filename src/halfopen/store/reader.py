@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from halfopen.core.errors import HistoryError, UnknownTarget, UsageError
+from halfopen.core.errors import DAMAGED, HistoryError, UnknownTarget, UsageError
 from halfopen.core.history import (
     MAGNITUDES,
     KeptSeries,
@@ -225,13 +225,13 @@ class History:
     def _incident(self, document: str) -> Incident:
         try:
             return _INCIDENTS.decode(document)
-        except (msgspec.MsgspecError, TypeError, RecursionError) as e:
+        except DAMAGED as e:
             raise HistoryError(f"an incident in {self.place.file} is damaged: {e}") from None
 
     def _outcome(self, document: str) -> dict[str, Any]:
         try:
             outcome: dict[str, Any] = _OUTCOMES.decode(document)
-        except (msgspec.MsgspecError, TypeError, RecursionError) as e:
+        except DAMAGED as e:
             raise HistoryError(f"a release in {self.place.file} is damaged: {e}") from None
         return outcome
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import UsageError, WireError
+from halfopen.core.errors import DAMAGED, UsageError, WireError
 from halfopen.core.filters import Filter
 from halfopen.core.flight import (
     FlightEntry,
@@ -220,12 +220,12 @@ def entry_of(kind: int, payload: memoryview, at: int, most: int = _UNPACKED_MOST
         if kind not in _DECODERS:
             raise WireError(f"an entry is of the unknown kind {kind}", at)
         return _made(kind, _DECODERS[kind].decode(packed))
-    except (zlib.error, msgspec.MsgspecError, UsageError, KeyError, TypeError, ValueError, RecursionError) as e:
+    except (zlib.error, UsageError, *DAMAGED) as e:
         raise WireError(f"an entry is not as halfopen writes it ({e})", at) from None
 
 
 def _made(kind: int, content: Any) -> FlightEntry:
-    """The entry of a decoded payload. Raises: KeyError, TypeError, ValueError, UsageError, msgspec.MsgspecError."""
+    """The entry of a decoded payload. Raises: DAMAGED, UsageError."""
     if kind == _READING:
         return _reading(content)
     if kind == _TELLING:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from halfopen.core.errors import WireError
+from halfopen.core.errors import DAMAGED, WireError
 from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, FlightRound
 from halfopen.wire import flight
 
@@ -59,6 +59,6 @@ class FrameTaker:
 def _round(payload: memoryview, at: int) -> FlightRound:
     try:
         made: FlightRound = _decoder.decode(flight.unpacked(payload, at, FRAME_MOST))
-    except (zlib.error, msgspec.MsgspecError, RecursionError) as e:
+    except (zlib.error, *DAMAGED) as e:
         raise WireError(f"a round is not as halfopen writes it ({e})") from None
     return made

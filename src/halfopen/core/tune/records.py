@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from halfopen.core.errors import JournalError
+from halfopen.core.errors import DAMAGED, JournalError
 from halfopen.core.tune.keys import LISTENER, RETRIES
 from halfopen.core.tune.spots import TEXT_LENGTH, ListeningSocket, Place, ShortText, Spot
 
@@ -138,5 +138,5 @@ def decode(data: bytes) -> Iterator[Record]:
             if len(line) > MAX_LINE:
                 raise JournalError("too long")
             yield _decoder.decode(line)
-        except (msgspec.DecodeError, JournalError, UnicodeDecodeError) as e:
+        except (JournalError, *DAMAGED) as e:
             raise JournalError(f"line {number}: {e}") from None

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.errors import DAMAGED, HalfopenError, UnknownTarget
 from halfopen.core.policy.silence import MOST, Silence, Unsilence
 from halfopen.linux import files, small_files
 from halfopen.linux.replacing import replace
@@ -32,7 +32,7 @@ class Silences:
         if path:
             try:
                 self._all = _decoder.decode(small_files.read(path, _FILE_MOST) or b"[]")[:MOST]
-            except msgspec.MsgspecError:
+            except DAMAGED:
                 pass
 
     def now(self) -> tuple[Silence, ...]:
