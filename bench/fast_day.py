@@ -204,7 +204,7 @@ def _kernel(clock: _Clock) -> Callable[..., Any]:
 
 
 def _same(now: Any, before: Any) -> Any:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     if before.queues is None or before.queues["qlen"].any() or not before.depths:
         return now

@@ -11,11 +11,11 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from guarding import ECN, SACK, TIMESTAMPS, WSCALE, action, armed, counted, engaged, options
 from halfopen.change.guard import Guard

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from halfopen.core.errors import Unsupported
 from halfopen.lab.scenes import SCENES, Truth, scene
@@ -36,8 +36,7 @@ DIAGNOSED = ("slow-path", "acks-lost", "syn-backlog-reserve", "app-blocked")
 NOT_RIGHT = 2
 
 
-@dataclass(frozen=True)
-class Played:
+class Played(Struct, frozen=True):
     """One play: what was measured, how the verdict of `status` on it scores, and what `diagnose` says of it."""
 
     truth: Truth

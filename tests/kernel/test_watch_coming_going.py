@@ -7,11 +7,11 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.filters import Filter

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model.model import Model, build

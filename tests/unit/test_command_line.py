@@ -264,9 +264,9 @@ def test_help_loads_neither_numpy_nor_rich() -> None:
     assert done.stdout.endswith("heavy: []\n")
 
 
-def test_status_starts_without_the_journal_and_its_codec() -> None:
+def test_status_starts_without_the_journal() -> None:
     code = "import sys, halfopen.ops.looks, halfopen.present.findings.sentences, halfopen.core.findings.verdict\n"
-    code += "print('heavy:', sorted({'rich', 'msgspec', 'halfopen.core.tune.spots'} & set(sys.modules)))"
+    code += "print('heavy:', sorted({'rich', 'halfopen.core.tune.spots'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.endswith("heavy: []\n")
 
@@ -276,7 +276,7 @@ def test_a_screen_that_only_watches_stays_small() -> None:
     code = (
         "import sys, halfopen.cli.top, halfopen.present.screen.frame, halfopen.ops.top.top, halfopen.ops.watch.loop\n"
     )
-    large = {"rich.console", "rich.text", "msgspec", "concurrent.futures", "logging", "tomllib", "decimal"}
+    large = {"rich.console", "rich.text", "concurrent.futures", "logging", "tomllib"}
     code += f"print('large:', sorted({large} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.endswith("large: []\n")

@@ -6,11 +6,11 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.watched import Watching

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.api.chosen import namespace
 from halfopen.core.errors import UsageError
@@ -100,8 +102,7 @@ def snapshots(
     return [build(read, columns=builder.take(), top=top) for read, builder in found], skipped
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
+class _How(Struct, frozen=True):
     """How to read: as the arguments of `sample`."""
 
     source: str

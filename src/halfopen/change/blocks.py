@@ -11,8 +11,9 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, MustNotBlock, NotPermitted, Unsupported
 from halfopen.core.units import Network, show_duration
@@ -41,8 +42,7 @@ table inet {TABLE} {{
 """
 
 
-@dataclass(frozen=True, slots=True)
-class BlockedSource:
+class BlockedSource(Struct, frozen=True):
     """A source that is blocked: to one port or to all (None), for this many seconds more."""
 
     source: Network

@@ -9,9 +9,9 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET
@@ -31,8 +31,7 @@ _NETLINK_CAP_ACK: Final = 10
 _ANSWER_BYTES: Final = 1024
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """Counts of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the
     last).
     """

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import V4_MAPPED
@@ -47,8 +47,7 @@ _FULL_SHARE: Final = 256
 _WHAT: Final = "the guard's maps"
 
 
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
+class GuardSettings(Struct, frozen=True):
     """What the guard is told: when it is engaged (share: of the SYN queue, 0 to 1), SYN-ACKs a second to one prefix at
     most, the four sizes of segments a cookie can tell for IPv4 and IPv6, ascending, the most that routes let us
     announce, and what the namespace's sysctls say. front_mss: what the rungs in front announce; plain_timestamps:

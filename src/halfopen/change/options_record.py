@@ -9,10 +9,10 @@ import json
 import os
 import re
 import uuid
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.errors import DAMAGED, JournalError, UnknownTarget
@@ -29,8 +29,7 @@ _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_HEAD: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OptionsRecord:
+class OptionsRecord(Struct, frozen=True, eq=False):
     """Of K connections of a namespace, identified by their cookies, the options as they were: (K,) ACTED."""
 
     where: Namespace

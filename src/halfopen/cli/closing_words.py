@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from halfopen.cli.options import listener_option
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from halfopen.core.closing_filter import ClosingFilter
 
 
-@dataclass(frozen=True, slots=True)
-class ClosingWords:
+class ClosingWords(Struct, frozen=True):
     """The words given for --process, --state, --listener, --peer, --idle and --kind; false where none were."""
 
     process: tuple[str, ...]
@@ -28,7 +26,7 @@ class ClosingWords:
     kind: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in dataclasses.fields(self))
+        return any(getattr(self, name) for name in self.__struct_fields__)
 
     def filter(self) -> ClosingFilter:
         """The filter that they ask for. Raises: UsageError."""
@@ -58,7 +56,7 @@ def closing_filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_words(*args: Any, **given: Any) -> Any:
-        words = ClosingWords(**{field.name: given.pop(field.name) for field in dataclasses.fields(ClosingWords)})
+        words = ClosingWords(**{name: given.pop(name) for name in ClosingWords.__struct_fields__})
         return command(*args, words=words, **given)
 
     made: Callable[..., Any] = with_words

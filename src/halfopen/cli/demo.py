@@ -15,9 +15,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from msgspec import Struct
 
 from halfopen.cli import demo_guard
 from halfopen.core.errors import EXIT_INTERRUPTED, HalfopenError
@@ -41,8 +42,7 @@ _CALM_S: Final = 4
 _FLOOD_AT_MOST_S: Final = 60.0
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(Struct):
     """One column of the table at the end."""
 
     half_open: int

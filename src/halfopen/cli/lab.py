@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from msgspec import Struct
 
 from halfopen.cli import signals
 from halfopen.cli.options import old_for_option
@@ -32,8 +32,7 @@ _ENDS_ITSELF_S = 3.0
 _LOOK_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Struct, frozen=True):
     half_open: int
     rate: float | None
     sources: SourceKind

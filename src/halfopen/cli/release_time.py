@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from halfopen.cli import saying
 from halfopen.cli.options import one_netns_option
@@ -70,8 +70,7 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
     releasetime.show(text.console(), model, wanted, RTO_MAX_S, measured)
 
 
-@dataclass(frozen=True, slots=True)
-class _Timing:
+class _Timing(Struct, frozen=True):
     """A measurement: about how many seconds it takes, and the function that waits for its result, pairs of retries and
     seconds.
     """

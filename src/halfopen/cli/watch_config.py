@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from halfopen.core.config import WatchSettings
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 _CONFIG_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """The words of the command line that a configuration file has too; they win over the file, at a reload as well."""
 
     listener: Sequence[str] = ()

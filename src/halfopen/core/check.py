@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import UsageError
 from halfopen.core.fields.check import CHECKED, CheckedValues
@@ -41,8 +42,7 @@ def level(verdict: Verdict) -> Level:
     return max((finding.level for finding in causes(verdict)), default=Level.OK)
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True):
     """Ranges by the name of a value (`CHECKED`). Without any, the verdict decides."""
 
     warning: Mapping[str, AlertRange] = field(default_factory=dict)
@@ -54,8 +54,7 @@ class Thresholds:
         return bool(self.warning or self.critical)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOutcome:
+class CheckOutcome(Struct, frozen=True):
     """state, and the thresholds that decided it: the name of each value and its range."""
 
     state: CheckState

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import UsageError
 from halfopen.core.policy.connection_notes import OUR_PORT
@@ -34,8 +35,7 @@ CONDITIONS: Final = (OF_KIND, OF, IN, ON, WITH, IDLE_FOR, ALL)
 CLIENTS_OF: Final = "clients of "
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """Remote addresses (None: any), and a remote port (None: any)."""
 
     network: Network | None = None
@@ -75,8 +75,7 @@ def state(text: str) -> int:
     return STATE_WORDS[word]
 
 
-@dataclass(frozen=True, slots=True)
-class ClosingFilter:
+class ClosingFilter(Struct, frozen=True):
     """Conditions on open and closing connections; of the repeated ones of a kind, one must hold. Empty: all.
 
     processes: PIDs, or names of processes, units or containers. states: their numbers. peers: remote ends. idle_s: no

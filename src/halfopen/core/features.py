@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.where import Host
 
@@ -20,8 +21,7 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """One thing that would make a feature work. kind: capability, package, setting, kernel or host.
 
     command: what to run for it, where there is one.
@@ -32,8 +32,7 @@ class Grant:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(Struct, frozen=True):
     """One thing halfopen uses. id is stable; needs: the capabilities it takes, held or not.
 
     why: the reason it is unavailable; if it is available, an optional detail. grants: what is missing, all of it.
@@ -47,8 +46,7 @@ class Feature:
     grants: tuple[Grant, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Checkup:
+class Checkup(Struct, frozen=True):
     """Every feature, and who asked: the user, in a user namespace or not, on which host and kernel."""
 
     host: Host

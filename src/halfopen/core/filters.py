@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW
 from halfopen.core.units import Address, Endpoint, Network, duration_s, endpoint, endpoint_text, prefix, show_duration
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """Conditions on request sockets; every one of them must hold, repeated ones too. Empty: all.
 
     older_than_s: age at least. retransmits: SYN-ACKs sent again at least so often. listeners: local (address, port),

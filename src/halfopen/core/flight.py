@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.findings.all_rules import RULES
@@ -33,8 +34,7 @@ AROUND_S: Final = 60.0
 """An incident is recorded, and told, from so long before its first sign to so long after its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlightRoom:
+class FlightRoom(Struct, frozen=True):
     """How much of a reading is taken: this many requests, and this many sources of packets. whole_verdict: also its
     cures, and findings that cannot be judged again from what is taken: of open and closing connections, and of memory.
     """
@@ -50,8 +50,7 @@ TO_SCREENS: Final = FlightRoom(2_000_000, 2_000_000, whole_verdict=True)
 """What is handed to a screen, and not kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedFinding:
+class RecordedFinding(Struct, frozen=True):
     """A finding as it was: id, level, facts, and the listener by its key."""
 
     id: str
@@ -60,8 +59,7 @@ class RecordedFinding:
     listener: Subject = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FlightReading:
+class FlightReading(Struct, frozen=True, eq=False):
     """One reading. sample: its head and small parts, without rows of requests. columns: of its requests; None: only
     depths were read, or they were left out. calm: as `build` was given it. findings: of the verdict; None: not judged.
     glance: a look between two readings. left_out: what there was no room for. cures: of each finding, where they were
@@ -82,8 +80,7 @@ class FlightReading:
         return self.sample.monotonic_s
 
 
-@dataclass(frozen=True, slots=True)
-class FlightHead:
+class FlightHead(Struct, frozen=True):
     """What a record is of. watched: the filter of the watch, as options of `halfopen list`."""
 
     incident: str
@@ -91,31 +88,27 @@ class FlightHead:
     watched: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FlightTold:
+class FlightTold(Struct, frozen=True):
     """What was told on the reading before it in the record."""
 
     wall_s: float
     telling: Telling
 
 
-@dataclass(frozen=True, slots=True)
-class FlightReleased:
+class FlightReleased(Struct, frozen=True):
     """A release after the reading before it in the record."""
 
     wall_s: float
     outcome: Released
 
 
-@dataclass(frozen=True, slots=True)
-class FlightWithheld:
+class FlightWithheld(Struct, frozen=True):
     """A release that a policy decided on the reading before it in the record, and that was not carried out."""
 
     action: Withheld
 
 
-@dataclass(frozen=True, slots=True)
-class FlightRound:
+class FlightRound(Struct, frozen=True):
     """What a screen is told after the readings of a round, and no record keeps.
 
     interval_s: seconds between readings. watched, troubled: as in `core.reports.Round`. incidents: all that are on.
@@ -132,8 +125,7 @@ class FlightRound:
 FlightEntry = FlightHead | FlightReading | FlightTold | FlightReleased | FlightWithheld
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayedReading:
+class ReplayedReading(Struct, frozen=True):
     """A reading as it was seen. verdict: None: it was not judged. again: judging it again gave the same findings; else
     the verdict is made of those that were recorded, as they were. left_out: what there was no room for. glance: a look
     between two readings.

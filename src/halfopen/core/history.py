@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
@@ -39,8 +40,7 @@ class Tier(Enum):
 _STEPS: Final = {Tier.SECONDS: 1, Tier.MINUTES: 60, Tier.HOURS: 3600}
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """How long each tier is kept, in seconds; incidents, releases and changed settings as long as hours."""
 
     seconds_s: float = 86400.0
@@ -61,8 +61,7 @@ def lost(one: Incident, now_s: float) -> bool:
     return not one.over and now_s - (one.began_s + one.lasted_s) > _LOST_S
 
 
-@dataclass(frozen=True, slots=True)
-class ValueSeen:
+class ValueSeen(Struct, frozen=True):
     """One value of a namespace (listener None) or of a listener at a reading; magnitude: its number in MAGNITUDES."""
 
     where: Namespace
@@ -72,8 +71,7 @@ class ValueSeen:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class SettingChanged:
+class SettingChanged(Struct, frozen=True):
     """A setting that had another value at one reading than at the one before; None: it was not there."""
 
     where: Namespace
@@ -83,8 +81,7 @@ class SettingChanged:
     after: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseSeen:
+class ReleaseSeen(Struct, frozen=True):
     """A release that a watch carried out, at_s since 1970; outcome: the object of `core.fields.released`. policy: that
     decided it, "" for none.
     """
@@ -98,8 +95,7 @@ class ReleaseSeen:
     policy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """The values of one time slot, which begins at at_s: of the `count` readings that were kept, the lowest, the
     highest, their sum and the last.
 
@@ -115,8 +111,7 @@ class Slot:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeptSeries:
+class KeptSeries(Struct, frozen=True):
     """The slots of one magnitude of a namespace (listener None) or of a listener, the oldest first."""
 
     where: Namespace
@@ -125,8 +120,7 @@ class KeptSeries:
     slots: tuple[Slot, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedSpan:
+class WatchedSpan(Struct, frozen=True):
     """A namespace was watched all that time: where no value was kept, it was 0. Both since 1970."""
 
     where: Namespace
@@ -134,8 +128,7 @@ class WatchedSpan:
     ended_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryAnswer:
+class HistoryAnswer(Struct, frozen=True):
     """What history has of a time: since_s to until_s (since 1970), with slots of step_s.
 
     incidents: alarms; rises: those that passed without one. now_s: when it was asked. narrowed: the listeners asked

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.handshakes import Handshakes
@@ -26,8 +27,7 @@ AGE_EDGES_S: Final = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
 _AGED_S: Final = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSource:
+class LiveSource(Struct, frozen=True):
     """A prefix that half-open connections come from. finished_per_s: handshakes from there, None where nothing counted
     them lately. aged_s: as `LiveNamespace.aged_s`.
     """
@@ -37,8 +37,7 @@ class LiveSource:
     aged_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveNamespace:
+class LiveNamespace(Struct, frozen=True, eq=False):
     """One namespace: the last reading without its requests, the last verdict, the incidents that are on.
 
     whole: the last reading of every request; ages, retransmits and sources are from there. minute: the moments of the
@@ -63,8 +62,7 @@ class LiveNamespace:
         return next((view for view in self.model.listeners if view.key == key), None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveDetails:
+class LiveDetails(Struct, frozen=True, eq=False):
     """One listener in detail. ages: half-open connections in each part of `AGE_EDGES_S`, the last one open; None: not
     read yet. handshakes: those that finished while it was looked at; None: not counted, for the reason `uncounted`.
     workers: the processes that hold it.
@@ -78,8 +76,7 @@ class LiveDetails:
     workers: Workers | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayedAt:
+class ReplayedAt(Struct, frozen=True):
     """Where a replay of an incident is: its id, the reading `at` of `count` (0 is the first), played this many times as
     fast. whole: every reading is there, else more are being read. since_s, until_s: of the first and the last one,
     began_s: of the first sign. ends: the last reading is shown. told: what was told and done on that reading, in lines.
@@ -97,8 +94,7 @@ class ReplayedAt:
     told: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Live:
+class Live(Struct, frozen=True, eq=False):
     """All of it. wall_s: of the last reading, None before the first. trouble: of the watch itself. replayed: None: it
     is seen as it happens. reader: who reads the kernel, "" for this process.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.diagnosis import Diagnosis
@@ -19,8 +20,7 @@ from halfopen.core.where import Host, Namespace
 GAP_LEAST_S: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainedCause:
+class ExplainedCause(Struct, frozen=True):
     """A cause as it was told at at_s since 1970, explained by the reading it was told on.
 
     found: as `diagnose` would have it; None where too little was recorded of that reading to rule anything out.
@@ -34,16 +34,14 @@ class ExplainedCause:
     level: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WithheldThen:
+class WithheldThen(Struct, frozen=True):
     """A release that a policy decided and that was not carried out, at_s since 1970."""
 
     at_s: float
     action: Withheld
 
 
-@dataclass(frozen=True, slots=True)
-class RecordStory:
+class RecordStory(Struct, frozen=True):
     """What the flight record of an incident says beside the causes.
 
     readings: how many. problem: what is wrong with its end. left_out: what there was no room for. again: false where
@@ -62,8 +60,7 @@ class RecordStory:
     cures: tuple[Cure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KeptTime:
+class KeptTime(Struct, frozen=True):
     """What history has of the time from since_s to until_s (since 1970): as `HistoryAnswer`, in slots of step_s."""
 
     since_s: float
@@ -102,8 +99,7 @@ class KeptTime:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentStory:
+class IncidentStory(Struct, frozen=True):
     """One incident. during: from its first sign to its end; around: with some time before and after. lost: it was not
     seen to end. record: None where there is no flight record, for the reason unrecorded.
     """
@@ -118,8 +114,7 @@ class IncidentStory:
     unrecorded: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PostMortem:
+class PostMortem(Struct, frozen=True):
     """One incident, or (whole) a time with its incidents: the worst of them are told, the others listed. now_s: when
     it was made; version: of the program that made it; host: this machine, "" where history is of another. netns:
     the only network namespace asked for, "": all. file: where history is, as --file takes it; "": not given.
@@ -136,8 +131,7 @@ class PostMortem:
     file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Harm:
+class Harm(Struct, frozen=True):
     """How many completed connections releases can have hit. most: None where it was not counted. releases: how many
     there were, behind_door: of those, with the door held.
     """

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import UsageError
 
@@ -17,8 +18,7 @@ _RANGE: Final = re.compile(rf"(?P<at>@?)(?:(?P<start>~|{_NUMBER})?(?P<colon>:))?
 _HINT: Final = "write 10 (more than 10), 10: (less than 10), ~:10, 10:20 or @10:20"
 
 
-@dataclass(frozen=True, slots=True)
-class AlertRange:
+class AlertRange(Struct, frozen=True):
     """From start to end, both included. inside: a value in it is told, else one outside. text: as it was written."""
 
     start: float

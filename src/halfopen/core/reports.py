@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
     from halfopen.core.config import WatchSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """The watch begins; interval_s between the starts of readings."""
 
     interval_s: float
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """A namespace was read. verdict: on that; None: not judged, because nothing changed or only depths were read.
     seconds: how long it took to read and to decide. incidents: those that are on now, as they stand. calm: as `build`
     was given it. The parts of its Sample are those that were judged.
@@ -41,8 +40,7 @@ class Reading:
     calm: Calm | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(Struct, frozen=True):
     """A look between two readings, of which nothing is told; the next reading is compared with it. As in `Reading`."""
 
     model: Model
@@ -50,16 +48,14 @@ class Glance:
     calm: Calm | None
 
 
-@dataclass(frozen=True, slots=True)
-class TakenUp:
+class TakenUp(Struct, frozen=True):
     """At the first reading of a namespace: incidents that an earlier watch did not see end go on, as they stand."""
 
     model: Model
     incidents: tuple[Incident, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """An alarm began, changed or ended. model, verdict: the reading that it was decided on; the last one, where the
     namespace is gone.
     """
@@ -70,24 +66,21 @@ class Decided:
     incident: Incident | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Did:
+class Did(Struct, frozen=True):
     """A release was carried out. incidents: those that were on, as they stand with that."""
 
     outcome: Released
     incidents: tuple[Incident, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Noticed:
+class Noticed(Struct, frozen=True):
     """A policy would release, or must not, and does not; said once while that lasts. model: of the reading."""
 
     model: Model
     action: Withheld
 
 
-@dataclass(frozen=True, slots=True)
-class Guarding:
+class Guarding(Struct, frozen=True):
     """The policy [protect] armed a guard (`ended` of the outcome is empty), the guard is off again, or the policy would
     arm one, or must not, and does not (said once while that lasts).
     """
@@ -95,8 +88,7 @@ class Guarding:
     news: Protected | GuardWithheld
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """Something could not be done; watching goes on. netns: the name of the namespace, or "metrics", "reload" and the
     like.
     """
@@ -105,8 +97,7 @@ class Trouble:
     error: HalfopenError
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(Struct, frozen=True):
     """The configuration was read anew and is in force from now on; what is known of namespaces and alarms stays.
 
     kept: keys that changed and that take effect at the next start of the watch.
@@ -118,16 +109,14 @@ class Reloaded:
     kept: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(Struct, frozen=True):
     """Every namespace that is watched was read, or (`troubled`) could not be. Any other is gone."""
 
     watched: frozenset[Namespace]
     troubled: frozenset[Namespace]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The watch ended after this many readings."""
 
     readings: int

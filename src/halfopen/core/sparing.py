@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from halfopen.core.filters import Filter
 from halfopen.core.units import Endpoint, Network, duration_words, endpoint_text
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from halfopen.core.model.clients import KnownClients
 
 
-@dataclass(frozen=True, slots=True)
-class Sparing:
+class Sparing(Struct, frozen=True):
     """A connection is spared if any of these fits. listeners: local (address, port), no address meaning any; sources:
     remote prefixes. clients_s: sources that are known to be clients (`core.model.clients`) by what they did in the
     last clients_s seconds; None: clients are not looked up.

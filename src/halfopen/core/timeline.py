@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.history import HistoryAnswer, Slot, WatchedSpan
 from halfopen.core.where import Namespace
@@ -19,8 +20,7 @@ RATES: Final = ("drops", "cookies", "finished")
 """Events: they are counted, and told a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """since_s: when the first part begins (since 1970); each_s: how long one is. values: by magnitude, one for each
     part, None where nothing was watched: the most of MOST, a second of RATES.
     """

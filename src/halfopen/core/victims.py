@@ -9,10 +9,10 @@ that may have answered (`answered.Doubt`, listeners that defer) are in doubt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.filters import Filter
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 _SPARING_NOBODY: Final = Sparing()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Victims:
+class Victims(Struct, frozen=True, eq=False):
     """Which of N requests are meant (N,), and how many the filter lets through that are spared all the same: because
     they answered or may have (`spared`), or because the release is to leave them alone (`untouched`).
     """

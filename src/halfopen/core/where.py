@@ -4,7 +4,7 @@ people.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 ListenerKey = tuple[int, str, int, int]
 """A listener, or a SO_REUSEPORT group, within its namespace: family, address, port and device. A program that is
@@ -13,8 +13,7 @@ its cookie tells from every other (`core.tune.spots.ListeningSocket`).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Struct, frozen=True):
     """One network namespace. Two are equal, and have the same hash, when boot_id, inode and cookie are.
 
     The kernel gives an inode to another namespace once its own is gone; a cookie (SO_NETNS_COOKIE, Linux 5.14) it gives
@@ -28,13 +27,20 @@ class Namespace:
     boot_id: str
     inode: int
     cookie: int | None = None
-    name: str = field(default="self", compare=False)
-    path: str = field(default="", compare=False)
-    lives_in: str = field(default="", compare=False)
+    name: str = "self"
+    path: str = ""
+    lives_in: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Namespace):
+            return NotImplemented
+        return self.inode == other.inode and self.cookie == other.cookie and self.boot_id == other.boot_id
+
+    def __hash__(self) -> int:
+        return hash((self.boot_id, self.inode, self.cookie))
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """The machine that was read: its host name, and its kernel's release as `uname -r` prints it."""
 
     name: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import V4_MAPPED
@@ -48,8 +48,7 @@ def path_to(target: str, port: int) -> Path:
     return Path(wiring.CLIENT.mac, wiring.SERVER.mac, target, port)
 
 
-@dataclass(slots=True, eq=False)
-class Sent:
+class Sent(Struct, eq=False):
     """What one `half_open` sent; arrays of one length, in the order sent.
 
     source: (n, 16) uint8, as the listener's kernel shows them (IPv4 in the first four bytes, v4-mapped for an IPv6

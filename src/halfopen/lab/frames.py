@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
@@ -48,8 +48,7 @@ def _put(frames: Bytes, offset: int, values: NDArray[Any], dtype: str) -> None:
     frames[:, offset : offset + size] = values.astype(dtype).view(np.uint8).reshape(-1, size)
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """What all frames of one batch share: hardware addresses, and the server's address and port."""
 
     source_mac: str
@@ -135,8 +134,7 @@ class Path:
         return self._checksums(frames)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SynAcks:
+class SynAcks(Struct, frozen=True, eq=False):
     """SYN-ACKs parsed from captured frames: whom they were for, and their numbers; arrays of one length."""
 
     source: Bytes

@@ -12,8 +12,10 @@ import socket
 import struct
 import subprocess
 import threading
-from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from halfopen.core.errors import KernelError, LabError, NotPermitted, UsageError
 from halfopen.lab import child
@@ -36,8 +38,7 @@ _DROP_ACKS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerSpec:
+class ListenerSpec(Struct, frozen=True):
     """The description of a listener, as `Server.listen` takes it."""
 
     port: int

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.errors import UsageError
@@ -29,8 +29,7 @@ SLOW_V4: Final = "198.19.240.0/21"
 SLOW_V6: Final = "2001:db8:66:ffff::/64"
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(Struct, frozen=True):
     """`size` addresses from `v4` and from `v6` on. `subnets`: spread the IPv6 ones over that many /64s."""
 
     size: int

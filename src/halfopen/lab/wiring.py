@@ -7,12 +7,12 @@ packet socket still sees them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Side:
+
+class Side(Struct, frozen=True):
     """One end of the wire."""
 
     device: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.linux.small_files import must_read
 
@@ -13,8 +14,7 @@ _MOUNTS: Final = "/proc/self/mountinfo"
 _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """One mount: the part of the file system, its mount point (a name of bytes, as os.open takes it), and its type."""
 
     root: str

@@ -11,8 +11,9 @@ import errno
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError, privilege
 from halfopen.core.units import printable
@@ -26,8 +27,7 @@ SELF: Final = "/proc/self/ns/net"
 NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
 
 
-@dataclass(frozen=True, slots=True)
-class Netns:
+class Netns(Struct, frozen=True):
     """One network namespace: its name as --netns takes it, its inode (the kernel's identity for it), a path that opens
     it, and who lives in it where that is known."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 # Since Linux 4.13; not in Python's socket module.
 _SO_PEERGROUPS: Final = 59
@@ -14,8 +15,7 @@ _UCRED: Final = struct.Struct("3i")
 _GROUP_BYTES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class SocketPeer:
+class SocketPeer(Struct, frozen=True):
     """The process that connected, at the moment it did: its user and all of its groups."""
 
     uid: int

@@ -11,8 +11,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.notice import Notice, ReceiverStanding, decode, encode
@@ -34,8 +35,7 @@ _SPOOL_AGAIN_S: Final = 60.0
 _STOOD_STILL_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
+class _Result(Struct, frozen=True):
     outlet: Outlet
     messages: Sequence[Message]
     error: HalfopenError | None

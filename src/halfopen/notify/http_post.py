@@ -8,10 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, Undelivered
 from halfopen.core.sections.notify import url_shown
@@ -28,8 +29,7 @@ _RETRY_MOST_S: Final = 3600.0
 _AGAIN: Final = frozenset({408, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class PostTarget:
+class PostTarget(Struct, frozen=True):
     """Where to post. url: http or https; ca_file: certificates of authorities instead of the system's, "" for those.
 
     secrets: texts that no message of halfopen may contain, besides the parts of the URL.

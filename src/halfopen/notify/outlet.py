@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError, Undelivered
 from halfopen.core.notice import Notice, NoticeState
@@ -25,8 +25,7 @@ LOST_S: Final = 600.0
 """An incident of which nothing is heard for this long is told as over: whoever watched it does so no more."""
 
 
-@dataclass(slots=True)
-class OutletEntry:
+class OutletEntry(Struct):
     """An incident for one receiver. told: the notice it was told last. sent: how often it was told. first_s: the at_s
     of the first notice.
 
@@ -50,8 +49,7 @@ class OutletEntry:
         return self.told is None or self.told.tells != self.notice.tells
 
 
-@dataclass(slots=True)
-class Outlet:
+class Outlet(Struct):
     """A receiver, its settings, its pace, and its incidents by id. linger_s: an end is told again for this long.
 
     busy: messages are under way. changed: incidents that are not in the spool as they are here. The counts: messages

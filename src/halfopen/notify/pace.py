@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
@@ -15,8 +17,7 @@ GIVE_UP_S: Final = 24 * 3600.0
 """News that could not be delivered for this long is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendPace:
+class SendPace(Struct, frozen=True):
     """What is remembered of one receiver. failures: in a row. not_before_s: no try until then. tokens: messages that
     may be sent at once, as of counted_s.
     """

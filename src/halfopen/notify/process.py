@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import Undelivered
 
@@ -18,8 +19,7 @@ _KEPT: Final = 16 * 1024
 _LOOK_S: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramOutcome:
+class ProgramOutcome(Struct, frozen=True):
     """How a program ended: its exit code (negative: the signal), and the beginnings of what it wrote."""
 
     code: int

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from halfopen.core.notice import Notice
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """An incident as it stands, and (before) as the receiver was told last; None: it was told nothing yet.
 
     id: the same for every try to deliver the same news, so that a receiver can recognise a repetition.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError
 from halfopen.linux import files
@@ -29,8 +30,7 @@ CREATE TABLE IF NOT EXISTS incident (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolRow:
+class SpoolRow(Struct, frozen=True):
     """One incident for one receiver: the at_s of its first notice, the notice to tell, the one told last (None: none),
     and how often it was told.
     """

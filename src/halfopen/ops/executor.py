@@ -7,8 +7,9 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from msgspec.structs import replace
 
 from halfopen.change.audit import AuditLog, who
 from halfopen.core.errors import HalfopenError, UsageError, words

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.chance import SOME
@@ -35,8 +36,7 @@ _FEW: Final = 8
 _RARE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Looks:
+class Looks(Struct, frozen=True):
     """A namespace as it looks now, and as it looked before. interval_s: between the two; None: one look only."""
 
     now: Model
@@ -186,8 +186,7 @@ def _beside(model: Model, parts: list[Probe]) -> tuple[object, ...]:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
+class _Counted(Struct, frozen=True):
     """The counters of a namespace at one moment."""
 
     at: float

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.concluding import verdict_on
@@ -20,8 +21,7 @@ from halfopen.linux.netns import Netns
 from halfopen.read import closing, memory, reader, requests
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MemoryLook:
+class MemoryLook(Struct, frozen=True, eq=False):
     """What was seen of a namespace, and the verdict on it."""
 
     sample: Sample

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.notice import Notice, NoticeState
@@ -15,8 +16,7 @@ from halfopen.notify.receiver import Message
 from halfopen.present.notice import test_message
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverTried:
+class ReceiverTried(Struct, frozen=True):
     """How a receiver took the test message. answer: in its words or, where it did not take it, why."""
 
     name: str

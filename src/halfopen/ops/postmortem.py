@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.cures import Cure

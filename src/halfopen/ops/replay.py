@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings.concluding import verdict_on

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct, field
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY
@@ -24,8 +25,7 @@ _UNSET: Final = object()
 _TYPES: Final = {Kind.COUNTER: "counter", Kind.SUMMARY: "summary", Kind.HISTOGRAM: "histogram"}
 
 
-@dataclass(slots=True)
-class _Shown(Generic[S]):
+class _Shown(Struct, Generic[S]):
     """A subject as it is shown: its labels as text and, for each metric, the value and the lines."""
 
     labels: bytes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from halfopen.core.findings.finding import Finding
 from halfopen.core.notice import NoticeState
@@ -19,8 +20,7 @@ from halfopen.present.findings.words import lasted
 from halfopen.present.language import listed, spoken, tr, tr_n
 
 
-@dataclass(frozen=True, slots=True)
-class ToldIncident:
+class ToldIncident(Struct, frozen=True):
     """What there is to tell of an incident at a moment, on a host. sign: the first one, or the one that decided; None:
     it was not seen. waiting: how many are half-open. finding: what explains it, cures: commands that may help.
     """
@@ -35,8 +35,7 @@ class ToldIncident:
     cures: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeTexts:
+class NoticeTexts(Struct, frozen=True):
     """The texts of a notice, as `core.notice.Notice` has them: log and actions in English, whatever is spoken."""
 
     title: str

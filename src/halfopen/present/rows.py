@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.fields.connection import LIST, Chunk
 from halfopen.core.fields.field import Field, columns
@@ -22,8 +24,7 @@ _FEW: Final = 8192
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """The rows of one namespace that are to be shown: the first `count` that were collected."""
 
     netns: str

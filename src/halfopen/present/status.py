@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from rich.console import Console
 from rich.text import Text
 
@@ -39,8 +39,7 @@ MAX_LISTENERS: Final = 12
 MAX_NAMESPACES: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenRows:
+class ScreenRows(Struct, frozen=True):
     """How many listeners, source prefixes and further commands a screen shows at most."""
 
     listeners: int = MAX_LISTENERS

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from functools import cache
 from string import Formatter
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.units import printable
@@ -29,8 +30,7 @@ _IN_BRACKETS: Final = re.compile(r" \((.*)\)", re.DOTALL)
 TEMPLATES: Final = os.path.join(LOCALES, "templates.txt")
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A sentence with names in braces, and the words between these."""
 
     text: str

@@ -6,7 +6,6 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from halfopen.core.errors import HalfopenError
@@ -164,18 +163,15 @@ class Lines(ABC):
         return []
 
 
-@dataclass(slots=True)
 class TextLines(Lines):
     """For a person. `colour` on a terminal; `every` reading, or only changes; `several` namespaces are watched; `width`
     of the terminal, None where there is none.
     """
 
-    colour: bool
-    every: bool = False
-    several: bool = False
-    width: int | None = None
-    _last: dict[Namespace, tuple[tuple[int, ...], tuple[ListenerView, ...]]] = field(default_factory=dict)
-    _peak: int = 0
+    def __init__(self, colour: bool, every: bool = False, several: bool = False, width: int | None = None) -> None:
+        self.colour, self.every, self.several, self.width = colour, every, several, width
+        self._last: dict[Namespace, tuple[tuple[int, ...], tuple[ListenerView, ...]]] = {}
+        self._peak = 0
 
     def _paint(self, colour: str, line: str) -> str:
         return f"{colour}{line}{_RESET}" if self.colour and not os.environ.get("NO_COLOR") else line

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import Unsupported
 from halfopen.core.features import EBPF, Feature, Grant, Outcome
@@ -17,8 +19,7 @@ from halfopen.read.features import NEWER_KERNEL, switched_off, tried
 _JIT: Final = "/proc/sys/net/core/bpf_jit_enable"
 
 
-@dataclass(frozen=True, slots=True)
-class BpfProgram:
+class BpfProgram(Struct, frozen=True):
     """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
 
     parts: optional programs as (name, purpose, since); the class lists those that did not load in `refused`. since:

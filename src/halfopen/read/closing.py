@@ -7,10 +7,10 @@ from __future__ import annotations
 import mmap
 import time
 from collections import deque
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError

@@ -6,7 +6,8 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from halfopen.linux.netns import NAMED_DIRS, SELF, Netns
 from halfopen.linux.proc import pids
@@ -14,8 +15,7 @@ from halfopen.read.holding import held
 from halfopen.read.owners import process
 
 
-@dataclass(slots=True)
-class Discovered:
+class Discovered(Struct):
     """The namespaces found, this process's own first; how many processes could not be asked; and how many there was no
     time to look into for descriptors of namespaces."""
 

@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.linux import proc
 from halfopen.linux.mounts import mounts
@@ -22,8 +23,7 @@ _AT_FIRST_S: Final = 0.02
 _NET: Final = re.compile(r"net:\[(\d+)\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Holdings:
+class Holdings(Struct, frozen=True):
     """The paths that hold namespaces: inode → a path that opens it; and how many processes there was no time for."""
 
     by_inode: dict[int, str] = field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, Unsupported
@@ -16,8 +16,7 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import owners, procfs, sockdiag
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnedListeners:
+class OwnedListeners(Struct, frozen=True, eq=False):
     """The listeners of a namespace, (L,) LISTENER, and the processes that hold each, by inode, as far as visible."""
 
     where: Namespace

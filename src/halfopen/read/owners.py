@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import Process
@@ -29,8 +30,7 @@ _AT_FIRST_S: Final = 0.02
 _LIKELY: Final = 64
 
 
-@dataclass(slots=True)
-class Holders:
+class Holders(Struct):
     """The holders of sockets: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked
     into. broken_off: time ran out, so others may hold them as well.
     """

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 # The ways to read sockets, the best first; "auto" takes the first that answers.
@@ -23,8 +23,7 @@ class CounterTables(NamedTuple):
     netstat: bytes
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """The head of a Sample while it is read. A probe reads in the namespace of the calling thread, may correct the
     draft, and adds to it what it could not read.
 
@@ -50,7 +49,7 @@ class Draft:
 
     def become(self, other: Draft) -> None:
         """Be the other draft, which was read in another way; the counters are those that were read already."""
-        for name in self.__slots__:
+        for name in self.__struct_fields__:
             if name not in ("tables", "counters"):
                 setattr(self, name, getattr(other, name))
 
@@ -71,8 +70,7 @@ def _nothing(_: str) -> None:
     """No preparation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """Reads one part of a Sample.
 
     name: for people. needs: the features it reads by, as `halfopen doctor` names them; any one will do. read: the part

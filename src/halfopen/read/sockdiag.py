@@ -6,10 +6,10 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET, AF_INET6
@@ -86,8 +86,7 @@ def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
     yield from read_ahead(pieces) if len(first) > _STRETCH else pieces
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(Struct, frozen=True):
     """How a dump went: full sockets met in SYN_RECV; whether the kernel flagged it as inconsistent.
 
     broken: what ended it before its end, in words; what came before was handed out. "" when it is whole.

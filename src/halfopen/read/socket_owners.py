@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
@@ -24,8 +24,7 @@ _SPREAD: Final = 8
 _TABLE: Final = 1 << 20
 
 
-@dataclass(slots=True)
-class SocketOwners:
+class SocketOwners(Struct):
     """Of N sockets: pids (N,) the process with the lowest number that holds each, 0 where none was found, and
     descriptors (N,) the number it has there. whole: all processes were looked at. took_s: how long that took. beside:
     the processes that hold one of the other sockets that were asked for.

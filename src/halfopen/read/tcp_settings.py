@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.linux import small_files
 
@@ -16,8 +17,7 @@ _TCP_RMEM_MAX: Final = 6_291_456
 _HOPS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class TcpSettings:
+class TcpSettings(Struct, frozen=True):
     """Sysctls of net.ipv4: tcp_syncookies (None: the kernel has none), tcp_timestamps, tcp_window_scaling, tcp_sack,
     tcp_ecn, the last number of tcp_rmem, ip_default_ttl; net.core.rmem_max and net.ipv6.conf.all.hop_limit; of
     netfilter nf_conntrack_tcp_loose, None where nothing is tracked."""

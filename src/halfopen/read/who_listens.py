@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from halfopen.core.sample import ListenerOptions, Process, Requests, Sample
 from halfopen.core.units import netns_words, plural

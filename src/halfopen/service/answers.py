@@ -16,8 +16,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import IO, Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.units import show_bytes
@@ -36,8 +37,7 @@ _REMEMBERED: Final = 8
 _PIECE: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A command to run: its words, the width of the terminal (None: there is none), whether that shows colour, whether
     the asker has the privileges that proposed commands need, and the language that is spoken to people.
     """
@@ -49,8 +49,7 @@ class Wanted:
     language: str = ENGLISH
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """What a command printed. errors: on standard error; at: when it began (monotonic); used_s: processor time."""
 
     exit_code: int
@@ -63,14 +62,12 @@ class Answered:
 _Then = Callable[[Answered | HalfopenError], None]
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(Struct):
     wanted: Wanted
     then: list[_Then]
 
 
-@dataclass(slots=True)
-class Answers:
+class Answers(Struct):
     """Runs what is wanted, one after another, in a thread that begins with the first. run: runs one."""
 
     share: float = _SHARE

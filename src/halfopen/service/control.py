@@ -15,8 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, assert_never
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import EXIT_REFUSED, HalfopenError, NotPermitted, UsageError
 from halfopen.linux import netns, threads
@@ -77,8 +78,7 @@ class Asking(Protocol):
         """Let no policy act, or let each do as it is configured. Raises: HalfopenError."""
 
 
-@dataclass(slots=True, eq=False)
-class _Client:
+class _Client(Struct, eq=False):
     """until: it is closed then, unless something comes. line: of what it sent, as far as it was not looked at; rest: of
     an answer. asked: a request of it is being answered; last: it is closed after what it is told now. streams: it is
     sent readings from now on, those of the namespace `inode` or (None) all.

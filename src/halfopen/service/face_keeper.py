@@ -17,9 +17,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import WireError
 from halfopen.core.notice import ReceiverStanding
@@ -53,8 +54,7 @@ _MODULE: Final = "halfopen.service.face"
 _USERS: Final = ("halfopen", "nobody")
 
 
-@dataclass(slots=True)
-class FaceHealth:
+class FaceHealth(Struct):
     """How the face is. pid: 0 while there is none. restarts: since the service began. memory_bytes, cpu_s: of the face
     that runs; cpu_before_s: of those before it. receivers: of notices. watched: the languages in which somebody looks
     at the page. troubles: lines not told yet.

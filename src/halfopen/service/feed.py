@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.flight import (
     TO_SCREENS,
@@ -23,8 +25,7 @@ from halfopen.core.where import Namespace
 from halfopen.wire import readings
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct):
     """A namespace: its last reading, the head of the one before, the last of every request, the last that was judged,
     and what is on there. fresh: the last reading was not handed on yet.
     """
@@ -45,8 +46,7 @@ class _Kept:
         return (*older, last)
 
 
-@dataclass(slots=True)
-class ReadingsBatch:
+class ReadingsBatch(Struct):
     """What was read since the last batch: the frames of each namespace, by its inode, and the round behind them."""
 
     frames: dict[int, bytes] = field(default_factory=dict)

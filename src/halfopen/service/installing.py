@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.linux import files, privileges, small_files, state, systemd
@@ -22,8 +23,7 @@ _HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noq
 _DIRECTORY: Final = 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class Laid:
+class Laid(Struct, frozen=True):
     """What was done, a line each, and the commands that come next."""
 
     done: tuple[str, ...]

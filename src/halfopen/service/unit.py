@@ -6,9 +6,10 @@ holds the figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.linux import state
 
@@ -145,8 +146,7 @@ def _sample() -> str:
     return Path(__file__).with_name("halfopen.toml").read_text(encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceFile:
+class ServiceFile(Struct, frozen=True):
     """A file of the service. path: below the root; ours: written anew by each install, removed by an uninstall; else
     the administrator's, once it is there.
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
 from halfopen.core.history import ReleaseSeen, SettingChanged, ValueSeen
 from halfopen.core.policy.counts import Subject
@@ -24,8 +24,7 @@ _INT64: Final = 2**63 - 1
 _NOWHERE: Final = (0, "", 0, 0)
 
 
-@dataclass(slots=True)
-class HistoryBatch:
+class HistoryBatch(Struct):
     """Everything of a moment, to be written in one transaction. at_s: since 1970.
 
     watched: namespaces of which every value that is missing was 0 up to now; None: as before.

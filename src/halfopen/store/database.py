@@ -6,9 +6,10 @@ import errno
 import os
 import sqlite3
 import stat
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, HistoryError, NotPermitted, UnknownTarget
 from halfopen.linux import files
@@ -27,8 +28,7 @@ _WAIT_S: Final = 2.0
 _WAL_BYTES: Final = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPlace:
+class HistoryPlace(Struct, frozen=True):
     """Where history is kept: the file, and the directory of the flight records of incidents."""
 
     file: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from halfopen.core.errors import DAMAGED, HistoryError, UnknownTarget, UsageError
 from halfopen.core.history import (
@@ -35,8 +35,7 @@ _ID_PART_LEAST: Final = 4
 _PLACES_MOST: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryWanted:
+class HistoryWanted(Struct, frozen=True):
     """What is asked for: from since_s to until_s (since 1970), of namespaces with this name, PATH or inode (None: all),
     of listeners at one of these (address, port) (empty: all; no or the wildcard address means any).
     """

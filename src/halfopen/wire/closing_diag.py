@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET6, V4_MAPPED
@@ -33,8 +33,7 @@ _SEGMENTS_SENT_AT: Final = 156
 _STATE_FIN_WAIT1, _STATE_LAST_ACK, _STATE_CLOSING = 4, 9, 11
 
 
-@dataclass(slots=True)
-class DiagSlice:
+class DiagSlice(Struct):
     """What one stretch of a dump held: rows (n,) SOCKET, wide (m,) ADDRESSES of the IPv6 ones."""
 
     rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=SOCKET))

@@ -65,7 +65,7 @@ def _values(step: CureStep) -> dict[str, Any]:
         listeners = [endpoint_words(one) for one in by.listeners]
         filter = {**parts, "peers": [str(one) for one in by.peers], "listeners": listeners}
         return {"where": step.where, "how": step.how, "filter": filter, "reason": step.reason, "most": step.most}
-    return {name: getattr(step, name) for name in step.__slots__ if name != "found"}
+    return {name: getattr(step, name) for name in step.__struct_fields__ if name != "found"}
 
 
 def _step(name: str, values: dict[str, Any]) -> CureStep:

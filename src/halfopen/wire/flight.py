@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any, Final, get_type_hints
 
 import msgspec
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.errors import DAMAGED, UsageError, WireError
@@ -54,8 +54,7 @@ _ROWS_MOST: Final = 2_000_000
 _TOLD: Final[Mapping[str, type[Any]]] = {t.__name__: t for t in (Rising, Passed, Alarm, CauseChanged, Clear)}
 
 
-@dataclass(slots=True)
-class _Release:
+class _Release(Struct):
     """What is told of a release. filter: as options."""
 
     where: Namespace
@@ -67,21 +66,19 @@ class _Release:
 
 
 # The fields of an outcome beside its action, all with a default, and a type to read them by.
-_NUMBERS: Final = tuple(f.name for f in fields(Released) if f.name != "action")
+_NUMBERS: Final = tuple(name for name in Released.__struct_fields__ if name != "action")
 _HINTS: Final = get_type_hints(Released)
 _Outcome: Final[Any] = msgspec.defstruct("_Outcome", [(name, _HINTS[name], msgspec.UNSET) for name in _NUMBERS])
 
 
-@dataclass(slots=True)
-class _Array:
+class _Array(Struct):
     """A numpy array: its dtype as numpy's own file format describes it, and its bytes."""
 
     dtype: Any
     data: bytes
 
 
-@dataclass(slots=True)
-class _Arrivals:
+class _Arrivals(Struct):
     seconds: float
     keys: _Array
     counters: _Array
@@ -92,16 +89,14 @@ class _Arrivals:
     unfit: int
 
 
-@dataclass(slots=True)
-class _Calm:
+class _Calm(Struct):
     cookies: _Array
     drops: _Array
     since_s: _Array
     overflows: tuple[int, float] | None
 
 
-@dataclass(slots=True)
-class _Columns:
+class _Columns(Struct):
     group_of: _Array
     retransmits: _Array
     ages_s: _Array
@@ -113,8 +108,7 @@ class _Columns:
     timeouts: bool = False
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     where: Namespace
     host: Host
     monotonic_s: float

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET, AF_INET6
@@ -111,8 +111,7 @@ def bytecode(listeners: Sequence[Endpoint], sources: Sequence[Network]) -> bytes
     return code
 
 
-@dataclass(slots=True)
-class Slice:
+class Slice(Struct):
     """What one stretch of a dump held.
 
     `parts` are runs of dtype REQUEST, views of the bytes read; `full` counts full sockets in SYN_RECV; `done` says the
@@ -213,8 +212,7 @@ def _take_one(data: memoryview, start: int, stop: int, result: Slice) -> None:
         result.parts.append(np.frombuffer(data, dtype=REQUEST, count=1, offset=start + HEAD_AT))
 
 
-@dataclass(slots=True)
-class ListenerSlice:
+class ListenerSlice(Struct):
     """Listeners of one stretch of a LISTEN dump; `listeners` has dtype LISTENER."""
 
     listeners: NDArray[Any]
@@ -262,8 +260,7 @@ def _by_length(data: memoryview, result: ListenerSlice | SocketSlice) -> dict[in
     return by_length
 
 
-@dataclass(slots=True)
-class SocketSlice:
+class SocketSlice(Struct):
     """The sockets of one stretch of a dump, of whatever state; `heads` (n,) has the fields of REQUEST."""
 
     heads: NDArray[Any]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.wire import netlink
@@ -25,8 +26,7 @@ _ROUTE: Final = struct.Struct("=BBBBBBBBI")
 _U32: Final = struct.Struct("=I")
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """A network device. ethernet: its packets begin with an Ethernet header, as those of the loopback device do. kind:
     veth, bridge and so on, "" for a physical one. xdp: an XDP program is attached."""
 
@@ -39,8 +39,7 @@ class Device:
     xdp: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A route: its prefix (address bytes and length), its device (0: none), the MTU and MSS that it sets (0: none)."""
 
     address: bytes

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from halfopen.cli.history import command
 from halfopen.core.errors import HalfopenError, UsageError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from halfopen.core.fields.field import cell, chosen
 from halfopen.core.fields.listener import LISTENER

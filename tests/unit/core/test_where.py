@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.tune.spots import Place
 from halfopen.core.where import Namespace

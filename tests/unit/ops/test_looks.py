@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.model.model import Model, build
 from halfopen.core.sample.before_tcp import BeforeTcp, Received, Softnet

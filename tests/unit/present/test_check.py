@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from halfopen.core.check import CheckOutcome, CheckState, Thresholds, level, outcome, ranges
 from halfopen.core.fields.check import CHECKED, CheckedValues

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import string
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from halfopen.core import closing_filter

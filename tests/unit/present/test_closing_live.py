@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from connections import aged, evidence, sockets
 from halfopen.core.findings.judging import judged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from halfopen.core.policy.actions import GuardWithheld, Protect, Protected, Withholding
 from halfopen.core.policy.guarding import GuardReading

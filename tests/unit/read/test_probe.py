@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
 import pytest
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, Unsupported
 from halfopen.core.sample import LISTENER, Requests
@@ -14,8 +14,7 @@ from halfopen.read import head, procfs, reader
 from halfopen.read.probe import Draft, Probe
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(Struct, frozen=True):
     """A part that no other file knows of."""
 
     drops: int

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.findings.verdict import Verdict, judge

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 from typing import get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.closing_filter import ClosingFilter, peer
 from halfopen.core.filters import Filter

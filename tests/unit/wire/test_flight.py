@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from examples import examples
 from halfopen.core.errors import WireError
@@ -102,8 +103,8 @@ def plain(value: Any) -> Any:
     """A value with arrays, and surrogates, in a form that can be compared."""
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.tobytes()
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value).__name__, {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Struct):
+        return type(value).__name__, {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.advice import choices, depths, room
 from halfopen.core.advice.choices import Rests, RetriesChoice
@@ -29,8 +30,7 @@ REASON: Final = "advise"
 _KEEPS_UP_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ListenerWatched:
+class ListenerWatched(Struct, frozen=True, eq=False):
     """The observations of a listener in a time. rests: on what its handshakes rest; None: sources were not counted.
 
     unanswered_per_s: connections a second that find room in the queue and that nobody answers; what is answered by a
@@ -62,8 +62,7 @@ class ListenerWatched:
         return max(self.backlogs, default=self.backlog or 0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ListenerAdvice:
+class ListenerAdvice(Struct, frozen=True, eq=False):
     """The needs of a listener, and how far that is proved.
 
     choices: of the release time. release: the shortest that is proved to cost no more than `tolerated` of its clients;
@@ -219,8 +218,7 @@ def _release(view: ListenerView, netns: str, found: RetriesChoice | None, too_sh
     return ((ChangeListener(netns, view.address, view.port, RETRIES, to, REASON),),)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AdviceGiven:
+class AdviceGiven(Struct, frozen=True, eq=False):
     """Advice on the listeners of one namespace, the busiest first, after `seconds` from `time` (since 1970) on.
 
     settings: of the namespace. cookies_sent, cookies_back: SYN cookies in that time. interrupted: ended before the time

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.model import binomial, timing
@@ -33,8 +34,7 @@ TOLERATED_SILENT: Final = 1 / 10_000
 MOST_OF_ONE: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Rests:
+class Rests(Struct, frozen=True):
     """The basis of a bound: the number of source prefixes, and how many independent handshakes theirs count as, the
     sum of min(n, 30).
     """
@@ -70,8 +70,7 @@ def rests_on(finished: Sequence[int]) -> Rests:
     return Rests(len(counts), sum(min(n, MOST_OF_ONE) for n in counts))
 
 
-@dataclass(frozen=True, slots=True)
-class RetriesChoice:
+class RetriesChoice(Struct, frozen=True):
     """One number of retries: its release time, how many of the observed handshakes it would have lost at most, and the
     upper bound of the share that it loses. Both are None where no observation tells, because the kernel gives up no
     later than that.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from halfopen.core.model import timing
 
@@ -13,8 +14,7 @@ _CHANCE = 3.0
 _LEAST_READINGS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Depth:
+class Depth(Struct, frozen=True):
     """One reading of a listener, the members of a SO_REUSEPORT group together. syn_queue, young: None: not readable.
 
     nearly_full: whether the accept queue of one of its sockets is.
@@ -27,8 +27,7 @@ class Depth:
     nearly_full: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSeen:
+class QueueSeen(Struct, frozen=True):
     """A queue over a time: readings, its mean and highest length, the last one, and by how much a second it grows; 0
     where it does not grow more than chance explains.
     """

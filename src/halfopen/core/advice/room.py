@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.advice.depths import QueueSeen
 
@@ -17,8 +18,7 @@ LEAST: Final = 16
 MOST: Final = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """One queue of a listener. length: on average, by Little's law. needed: with bursts and headroom. limit: what it
     takes; None: not known. full_in_s: when it is full at the present growth, 0 where it is; None: not at this one.
     levels_off: the length at which it stays, where it grows and stays below its limit.

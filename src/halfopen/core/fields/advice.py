@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.advice.advice import AdviceGiven, ListenerAdvice
 from halfopen.core.advice.choices import RetriesChoice
@@ -14,8 +15,7 @@ from halfopen.core.fields.process import processes
 from halfopen.core.units import show_duration
 
 
-@dataclass(frozen=True, slots=True)
-class ShownChoice:
+class ShownChoice(Struct, frozen=True):
     """A choice beside the retries that are configured, and those that were in force."""
 
     one: RetriesChoice

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from halfopen.core.fields.field import Field
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedValues:
+class CheckedValues(Struct, frozen=True):
     """What `check` measured in one namespace, or in several together. drops_per_s, close_wait: None where these could
     not be read.
     """

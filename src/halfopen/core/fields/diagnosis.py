@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.listener import NAMED, NamedListener
@@ -45,8 +46,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """A finding with what `present` makes of it: a sentence, and its cures as command lines."""
 
     one: Explained

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.closing_seen import ClosingSeen
@@ -14,8 +15,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.units import listener_text
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class JudgedNamespace:
+class JudgedNamespace(Struct, frozen=True, eq=False):
     """A namespace, the verdict on it, and what was seen of its open and closing connections."""
 
     model: Model

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -31,8 +33,7 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
-class Field(Generic[S]):
+class Field(Struct, Generic[S], frozen=True):
     """A value of a subject `S`.
 
     name: in JSON and CSV, or of the metric; stable. help: what it means, in Markdown and one line. get: the value, None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.listener import NAMED, NamedListener
@@ -46,8 +47,7 @@ TIMES: Final[tuple[Field[Histogram], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """One bucket of a histogram, and the handshakes in it by protocol."""
 
     from_s: float

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from halfopen.core.fields.field import Field, Kind, chosen
 from halfopen.core.fields.history import INCIDENT

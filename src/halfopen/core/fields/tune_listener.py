@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.process import processes
@@ -11,8 +12,7 @@ from halfopen.core.model import timing
 from halfopen.core.tune.listener import Running
 
 
-@dataclass(frozen=True, slots=True)
-class InNamespace:
+class InNamespace(Struct, frozen=True):
     """A socket that listens, and tcp_synack_retries of the namespace it is in."""
 
     running: Running

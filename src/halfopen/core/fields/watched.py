@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.handshake_times import HandshakeTimes
@@ -13,8 +13,7 @@ from halfopen.core.sample.closing import SocketCounts
 from halfopen.core.sample.guard import Guards
 
 
-@dataclass(slots=True)
-class Watched:
+class Watched(Struct):
     """One namespace. verdict: the last one; causes: of the alarms that are on, by their listener; alarms: raised since
     the watch began; released, failed: connections, since then; readings, readings_s: how many, and the seconds they
     took; handshakes: their times, None where they are not counted; guards: those that are armed, None where
@@ -43,8 +42,7 @@ class Watched:
         return self.model if self.readable else None
 
 
-@dataclass(slots=True)
-class Watching:
+class Watching(Struct):
     """The watch itself. began: since 1970; interval_s: between the starts of readings; cpu_s: of its process;
     memory_bytes: resident, None where that is not known. handshakes: whether their times are counted. namespaces:
     watched; the next two: this many are not shown.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from halfopen.core.closing_filter import STATE_WORDS, ClosingFilter, peer
 from halfopen.core.findings.cures import Cure

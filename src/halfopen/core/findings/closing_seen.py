@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
@@ -13,8 +14,7 @@ if TYPE_CHECKING:  # hardly a host has such trouble: nobody else is to wait for 
     from halfopen.core.model.closing import ClosingModel
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClosingSeen:
+class ClosingSeen(Struct, frozen=True, eq=False):
     """The glance, and where that was reason for it, the connections and the verdict of `closing` on them.
 
     model, verdict: None where there was no reason, or no look was possible.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
 from halfopen.core.policy.connection_actions import ChangeConnections
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtProcess:
+class LookAtProcess(Struct, frozen=True):
     """Look at a process that does not accept. Changes nothing.
 
     at: "waits" (where each of its threads waits), "threads" (which of them computes), "stack" (where in the kernel it
@@ -21,16 +20,14 @@ class LookAtProcess:
     at: str = "waits"
 
 
-@dataclass(frozen=True, slots=True)
-class ContinueProcess:
+class ContinueProcess(Struct, frozen=True):
     """Have a stopped process go on (SIGCONT)."""
 
     pid: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtTracer:
+class LookAtTracer(Struct, frozen=True):
     """Look at the debugger that stops a process (0: it is out of sight), which alone can have it go on. Changes
     nothing.
     """
@@ -40,8 +37,7 @@ class LookAtTracer:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ThawProcess:
+class ThawProcess(Struct, frozen=True):
     """Have a process go on that the freezer of its cgroup stops, by the file of that cgroup; where that is out of sight
     ("") only look which cgroup it is in. container: as its runtime calls it; "" for none.
     """
@@ -52,8 +48,7 @@ class ThawProcess:
     container: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RaiseDescriptors:
+class RaiseDescriptors(Struct, frozen=True):
     """Let a running process have this many open files (RLIMIT_NOFILE)."""
 
     pid: int
@@ -61,8 +56,7 @@ class RaiseDescriptors:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtQuota:
+class LookAtQuota(Struct, frozen=True):
     """Look at the CPU quota of a cgroup: its directory, and the systemd unit where there is one. Changes nothing."""
 
     cgroup: str
@@ -70,8 +64,7 @@ class LookAtQuota:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtRoute:
+class LookAtRoute(Struct, frozen=True):
     """Look at the route back to a client (address empty: at all routes). Changes nothing."""
 
     netns: str
@@ -79,8 +72,7 @@ class LookAtRoute:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtHost:
+class LookAtHost(Struct, frozen=True):
     """Look at what drops packets before TCP. Changes no more than what the kernel logs.
 
     subject: "reverse-path", "device" (its own queue), "cpu" (the queue of a CPU) or "firewall"; name: of the device.
@@ -92,8 +84,7 @@ class LookAtHost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtPackets:
+class LookAtPackets(Struct, frozen=True):
     """See whether packets from a prefix ("": from anywhere) to a port (None: to any) arrive. Changes nothing."""
 
     netns: str
@@ -102,16 +93,14 @@ class LookAtPackets:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RaiseOpenFiles:
+class RaiseOpenFiles(Struct, frozen=True):
     """Let this many files be open on the whole system (fs.file-max)."""
 
     limit: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RaiseConntrack:
+class RaiseConntrack(Struct, frozen=True):
     """Let this many connections be tracked (nf_conntrack_max)."""
 
     netns: str

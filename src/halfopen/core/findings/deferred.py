@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.proven import proven
@@ -15,8 +15,7 @@ from halfopen.core.model.listeners import ListenerView
 _MOST: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(Struct, frozen=True):
     """A listener whose SYN queue is taken by deferred connections, at least this many, more than by others; full: no
     SYN finds room.
     """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
@@ -77,8 +79,7 @@ def time_base(fact: Fact) -> TimeBase:
     return TimeBase.EVER if fact.name[:1].isupper() or fact.name in ("drops", "dropped_syns") else TimeBase.NOW
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(Struct, frozen=True):
     """A finding, how sure it is, the ids of causes that look the same and could not be ruled out, and what else is in
     doubt ("": nothing).
     """
@@ -89,8 +90,7 @@ class Explained:
     doubt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RuledOut:
+class RuledOut(Struct, frozen=True):
     """Causes that the same facts exclude, by their ids. near: they look like what was found."""
 
     ids: tuple[str, ...]
@@ -98,8 +98,7 @@ class RuledOut:
     near: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(Struct, frozen=True):
     """The findings in a namespace in `seconds` between two looks (None: there was one look only).
 
     findings: the worst first. ruled_out: causes with the facts that exclude them, first those that look like what was

@@ -6,10 +6,10 @@ The rate of a flood follows from the ages of its connections, which stay for a r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import Evidence
@@ -33,8 +33,7 @@ _NEAR_S: Final = 0.25
 _NEAR: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class FloodEnd:
+class FloodEnd(Struct, frozen=True):
     """A flood that is over. came_per_s: its rate while it lasted. last_syn_s: how long ago its last SYN came.
 
     given_up_s: the time within which the kernel gives up the last of its connections. came: SYNs counted since that

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Final, TypeVar
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.lasting import SHORT_S, Lasting, lasting, since_s
@@ -51,8 +51,7 @@ class Need(Enum):
 ON_DEMAND: Final = frozenset({Need.CLOSING, Need.MEMORY})
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptQueue:
+class AcceptQueue(Struct, frozen=True):
     """The accept queue of one socket: connections in it, how many it takes, how many there were in the look before.
 
     accepted: at most as many were accepted between the two looks, and exactly none where it is 0; None without a look
@@ -77,8 +76,7 @@ class AcceptQueue:
         return self.held >= NEARLY_FULL * self.cap
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Struct, frozen=True, eq=False, dict=True):
     """A Model and, where there was one, the Model before it of the same namespace.
 
     between_s: seconds between the two looks, where only the counters were read twice.
@@ -87,7 +85,10 @@ class Evidence:
     now: Model
     before: Model | None = None
     between_s: float | None = None
-    _answers: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def _answers(self) -> dict[object, object]:
+        return {}
 
     def once(self, question: Callable[[Evidence], T]) -> T:
         """The answer to a question about this evidence, worked out when it is first asked."""

@@ -7,8 +7,9 @@ it stays undecided. A finding is certain where each cause that looks the same wa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
@@ -18,8 +19,7 @@ Against = tuple[Fact, ...]
 Exclude = Callable[[Evidence], Against]
 
 
-@dataclass(frozen=True, slots=True)
-class Exclusion:
+class Exclusion(Struct, frozen=True):
     """id: of the rule whose cause it is. rivals: ids of the causes that look the same at first. exclude: the facts that
     exclude the cause, none where it cannot be excluded. by_source: it is only certain where it was counted who finishes
     handshakes, or none finish.

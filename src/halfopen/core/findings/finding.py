@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from halfopen.core.findings.cures import Cure
@@ -22,8 +23,7 @@ class Level(IntEnum):
     CRITICAL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """One piece of evidence: a value with its unit ("" for a count or a text), and the limit it was held against.
 
     between: it is from the time between the two looks, though facts of this name are mostly from the ages.
@@ -36,8 +36,7 @@ class Fact:
     between: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """The result of a rule: a finding without the rule's id.
 
     listener: the listener concerned, None when it concerns the namespace. rules_out: ids of the causes that these facts
@@ -54,8 +53,7 @@ class Hit:
     past: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing found: the stable id of its rule, and what the rule yielded (`Hit`)."""
 
     id: str
@@ -101,8 +99,7 @@ class Finding:
         return str(self.fact(name).value)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The worst level, every finding (the worst first, of one level what costs most clients a second), and what to do
     next (the best first, never empty).
     """

@@ -7,10 +7,10 @@ where most arrivals are theirs; and where a few hosts or one prefix hold them, o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.contrast import told_from_clients
@@ -59,8 +59,7 @@ _BEFORE_S: Final = 5.0
 _NO_CHANCE: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class SilentSources:
+class SilentSources(Struct, frozen=True):
     """A flood.
 
     id: the id of the finding. silent: the lasting connections of its sources. unanswered_per_s: handshakes a second

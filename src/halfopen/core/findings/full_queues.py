@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class AtFullQueues:
+class AtFullQueues(Struct, frozen=True):
     """SYNs a second of a flood at full queues, and how many of these were answered by a cookie that did not come back.
     shared: SYNs to other listeners are included.
     """

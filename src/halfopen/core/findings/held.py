@@ -7,8 +7,10 @@ or nobody counts who finishes just then.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
 from halfopen.core.findings.concluding import verdict_on
@@ -22,8 +24,7 @@ from halfopen.core.findings.verdict import Verdict
 _MOST_S: Final = 75.0
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """The last verdict that named a cause, and when (monotonic seconds)."""
 
     verdict: Verdict

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
@@ -36,8 +38,7 @@ _MOST: Final = 0.5
 _BUSY: Final = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """A process that accepts on a socket, as it is now and as it was in the look before, where it was looked at.
 
     interval_s: the time between the two. stranger: it may hold the socket without accepting on it, because it is
@@ -53,8 +54,7 @@ class Holder:
     files: OpenFiles | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(Struct, frozen=True):
     """Why a process does not accept, and the facts that decide it."""
 
     holder: Holder

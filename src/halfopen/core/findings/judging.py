@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
 from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence, Need
@@ -11,7 +9,7 @@ from halfopen.core.findings.finding import Finding, Hit, Verdict
 from halfopen.core.findings.floods import unnamed
 from halfopen.core.findings.registry import RULES, is_note
 
-_PARTS = tuple(f.name for f in fields(Hit))
+_PARTS = Hit.__struct_fields__
 
 
 def judged(evidence: Evidence, about: Need | None = None) -> Verdict:

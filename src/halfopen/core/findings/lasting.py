@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.model.columns import Columns
@@ -25,8 +25,7 @@ SHORT_S: Final = 1.0
 _STRETCH_S: Final = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Lasting:
+class Lasting(Struct, frozen=True):
     """The lasting half-open connections of a Model that certainly did not answer, or those of one listener.
 
     since_s: the age from which on they count. per_s: how many came a second, by their ages. repeated: those whose

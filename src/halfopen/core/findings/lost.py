@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.sample.before_tcp import BeforeTcp, Received
 
@@ -14,8 +15,7 @@ NOTICED: Final = 0.001
 RULED_OUT: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class LostRates:
+class LostRates(Struct, frozen=True):
     """Packets a second that connection tracking dropped; of the device that lost most: received, missed, and dropped
     behind it; of all CPUs: found their queue full, and softirqs that left packets for later; that IP received, and of
     these that rules dropped before a protocol saw them; and packets that had no route out. 0 without two readings.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from halfopen.core.findings.finding import Finding, Hit, Level
 
@@ -25,8 +26,7 @@ class OnRelease(Enum):
     NOTHING = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule: its stable id, the levels it can yield, what it needs to judge; and for the documents its cause in a few
     words, when it is found, what rules it out, and what to do.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.chance import keep_failing
@@ -28,8 +28,7 @@ _THIRD_S: Final = 7.0
 _HOST: Final = {4: 32, 6: 64}
 
 
-@dataclass(frozen=True, slots=True)
-class LatePath:
+class LatePath(Struct, frozen=True):
     """Handshakes of `prefix` (None: from everywhere) between two looks: how many finished, how many of them late; how
     many still wait after a SYN-ACK was sent again, however long ago they began. share: of the handshakes of that time,
     those that finished late and those that are not going to. rtt_s: the median round trip from there, 0 where it is not

@@ -5,10 +5,10 @@ No queue shows such a flood. It is told by packets alone: SYNs from ever new add
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import FEW, Evidence
@@ -28,8 +28,7 @@ _ONCE: Final = 0.8
 _HELD: Final = 0.8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class UnfollowedSyns:
+class UnfollowedSyns(Struct, frozen=True, eq=False):
     """SYNs a second at a listener that no ACK follows; handshakes a second that finish there; and the addresses, as
     numbers (N,), from which most of these SYNs came once.
     """
@@ -37,7 +36,7 @@ class UnfollowedSyns:
     where: ListenerView
     per_s: float
     finished_per_s: float
-    numbers: NDArray[np.uint64] = field(repr=False)
+    numbers: NDArray[np.uint64]
 
     @property
     def distinct(self) -> int:

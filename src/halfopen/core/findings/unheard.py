@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.chance import keep_failing
@@ -28,8 +28,7 @@ _PART: Final = 0.03
 _RECENT_S: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unheard:
+class Unheard(Struct, frozen=True, eq=False):
     """The clients of one listener that receive no SYN-ACK, from one prefix or (None) from everywhere.
 
     place: the listener's place in the Model's `views`. lasting: their connections that last. requests (N,): a mask of

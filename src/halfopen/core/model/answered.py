@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.model import join, timing
@@ -38,8 +38,7 @@ _CANNOT_TELL: Final = np.inf
 Reason = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Calm:
+class Calm(Struct, frozen=True, eq=False):
     """What an ignored ACK moves, and since when (monotonic s) it has not: the drops of K listeners by their cookies,
     (K,) each, and ListenOverflows with its time, None where it is not known.
     """
@@ -83,8 +82,7 @@ def calm(listeners: NDArray[Any], counters: Mapping[str, int], after_s: float, b
     return Calm(cookies, drops, since, overflows)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Doubt:
+class Doubt(Struct, frozen=True, eq=False):
     """Since when the ACKs of each of G groups are known not to have been ignored: whoever came later is certain.
 
     since_s (G,), monotonic: -inf where none ever was, inf where that cannot be told. orphans_s: the same for requests

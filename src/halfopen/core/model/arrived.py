@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.model import join
@@ -17,8 +17,7 @@ from halfopen.core.sample.arrivals import SOURCE, Arrivals
 from halfopen.core.sample.peers import PEER, Peers
 
 
-@dataclass(frozen=True, slots=True)
-class ArrivedFlow:
+class ArrivedFlow(Struct, frozen=True):
     """Packets for one listener, or for all, and its handshakes that finished, in `seconds`; fields as in `SOURCE`.
     no_timestamps: finished handshakes without TCP timestamps.
 
@@ -39,8 +38,7 @@ class ArrivedFlow:
         return count / self.seconds if self.seconds > 0 else 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrived:
+class Arrived(Struct, frozen=True, eq=False):
     """The counts of the programs between two looks: in all, and by listener in the order of the Model's `views`.
 
     sources: (S,) SOURCE, one row for each source and port. packets: whether packets were counted, or only finished
@@ -49,7 +47,7 @@ class Arrived:
 
     all: ArrivedFlow
     by_view: tuple[ArrivedFlow, ...]
-    sources: NDArray[Any] = field(repr=False)
+    sources: NDArray[Any]
     packets: bool = True
     whole: bool = True
 
@@ -106,8 +104,7 @@ def are_in(numbers: Numbers, known: Numbers) -> NDArray[np.bool_]:
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Completers:
+class Completers(Struct, frozen=True, eq=False):
     """Sources that finish handshakes: between the two looks, and recently, by the addresses that the kernel remembers.
 
     now: (S,) SOURCE, None if nothing was counted. lately: (N,) PEER. whole: the kernel does not remember any address

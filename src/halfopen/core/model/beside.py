@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.sample import QUEUES
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
+class Beside(Struct, frozen=True):
     """others: how many other namespaces were found. accept_full, syn_full: those of them where an accept queue, or a
     SYN queue, of a listener is full. unseen: those that there was no time for, or that could not be entered. first: the
     name of one with a full queue, and who lives there; empty without one.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.model.arrived import are_in
@@ -22,8 +22,7 @@ def source_numbers(requests: NDArray[Any]) -> NDArray[np.uint64]:
     return numbers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KnownClients:
+class KnownClients(Struct, frozen=True, eq=False):
     """The clients of one namespace, read at at_s (monotonic).
 
     established (E,): sources of connections that are established; finished (F,): of handshakes that were counted while
@@ -32,9 +31,9 @@ class KnownClients:
     """
 
     at_s: float
-    established: NDArray[np.uint64] = field(repr=False)
-    lately: Peers = field(repr=False)
-    finished: NDArray[np.uint64] = field(repr=False, default_factory=lambda: np.empty(0, dtype=np.uint64))
+    established: NDArray[np.uint64]
+    lately: Peers
+    finished: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
     def hold(self, requests: NDArray[Any], within_s: float) -> NDArray[np.bool_]:
         """Which of N requests (dtype REQUEST) come from clients, by what they did in the last within_s; (N,)."""

@@ -6,10 +6,10 @@ after the FIN its time is not seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.sample.closing import (
@@ -33,8 +33,7 @@ TIME_WAIT_S: Final = 60.0
 _FIN_TIMEOUT_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StateAges:
+class StateAges(Struct, frozen=True, eq=False):
     """Of N sockets: at_least_s, at_most_s (N,) how long each is in its state; of an ESTABLISHED one, for how long no
     data moved. The two are equal where the age is exact.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 # No pool leaves so many behind when its server hangs up.
 MANY: Final = 50
@@ -13,8 +14,7 @@ READ_MOST: Final = 500_000
 _HALF: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class ClosingGlance:
+class ClosingGlance(Struct, frozen=True):
     """close_wait: connections in CLOSE_WAIT; None where they were not counted. waiting: minisockets, nearly all in
     TIME_WAIT. ports: local ports that connect() may choose from; 0 where not known.
     """

@@ -5,10 +5,11 @@ The columns are derived stretch by stretch while the kernel's table is read, so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.model import join, timing
@@ -19,8 +20,7 @@ from halfopen.core.sample.growing import Growing
 from halfopen.core.victims import by_timers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
+class Columns(Struct, frozen=True, eq=False):
     """N request sockets: group_of (N,), the place of each one's listener in `groups`; retransmits (N,); ages_s (N,).
 
     is_deferred (N,): for certain. v4 (N,): the source as a number where is_v4 (N,) says that there is one, else a

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.sample.handshakes import FIRST_OCTAVE, PARTS, TIMERS_S
@@ -16,8 +16,7 @@ LE_S: Final = (*(2**octave * 1e-6 for octave in _OCTAVES), *map(float, TIMERS_S)
 """The upper edges, in seconds. One of a bucket's exact edge counts as longer, as the kernel's programs count it."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeTimes:
+class HandshakeTimes(Struct, frozen=True):
     """below: how many took less than each of LE_S; count: all that are timed; sum_s: of their times."""
 
     below: tuple[int, ...] = (0,) * len(LE_S)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.filters import Filter
@@ -60,8 +60,7 @@ def _longest_us(gained: NDArray[Any], now: int, then: int, edges: NDArray[np.flo
     return min(now, int(edges[highest[-1] + 1] * 1e6)) if len(highest) and highest[-1] < BUCKETS - 1 else now
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Handshakes:
+class Handshakes(Struct, frozen=True, eq=False):
     """The handshakes of one listener (or SO_REUSEPORT group), or of several together, in `seconds`.
 
     completed: all that finished, by how many SYN-ACK retransmissions they took: (RETRANSMITS,). ipv4, ipv6: their
@@ -133,8 +132,7 @@ def _histogram(counters: NDArray[Any]) -> Histogram:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ListenerHandshakes:
+class ListenerHandshakes(Struct, frozen=True, eq=False):
     """One listener, or one SO_REUSEPORT group of `members`, and its handshakes; members 0: it is gone, or never was (a
     simultaneous open).
     """
@@ -148,8 +146,7 @@ class ListenerHandshakes:
     handshakes: Handshakes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NetnsHandshakes:
+class NetnsHandshakes(Struct, frozen=True, eq=False):
     """One namespace: all its handshakes, and by listener, the busiest first."""
 
     where: Namespace
@@ -157,8 +154,7 @@ class NetnsHandshakes:
     listeners: tuple[ListenerHandshakes, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Observed:
+class Observed(Struct, frozen=True, eq=False):
     """What finished on this machine in `seconds` from `time` (since 1970) on.
 
     interrupted: ended before the time asked for. missing: what could not be counted, and why. unfit: events that found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.sample.handshakes import edges_s
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Histogram:
+class Histogram(Struct, frozen=True, eq=False):
     """Times of handshakes: counts (BUCKETS,) by bucket, their sum, and the longest, in s."""
 
     counts: NDArray[np.int64]

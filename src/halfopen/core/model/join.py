@@ -6,11 +6,11 @@ SO_REUSEPORT members share address, port and device and cannot be distinguished 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW, V4_MAPPED
@@ -20,8 +20,7 @@ _PORTS = 65536
 NONE = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Listeners that share family, address, port and bound device: `rows` are their places in the Sample's
     listeners.
     """

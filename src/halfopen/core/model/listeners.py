@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.model import join, timing
@@ -19,8 +19,7 @@ DEFAULT_SYNACK_RETRIES: Final = 5
 # The key that tells listeners of a namespace apart: address family, address, port, index of the device.
 
 
-@dataclass(frozen=True, slots=True)
-class Ages:
+class Ages(Struct, frozen=True):
     """Ages of half-open connections in seconds: median, 99th percentile, oldest."""
 
     p50: float = 0.0
@@ -28,8 +27,7 @@ class Ages:
     max: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerView:
+class ListenerView(Struct, frozen=True):
     """One listener, or one SO_REUSEPORT group of `members`, with what waits in its two queues.
 
     half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT) or,
@@ -68,9 +66,17 @@ class ListenerView:
     effective_release_time_s: float
     may_have_answered: int = 0
     defers: bool | None = None
-    queues: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    queues: NDArray[Any] | None = None
     retries_known: bool = True
     aged_s: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all that is shown of them is the same: arrays, as `queues` holds, have no truth value."""
+        if not isinstance(other, ListenerView):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _SHOWN)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def fill(self) -> float | None:
@@ -107,6 +113,9 @@ class ListenerView:
     def held(self) -> int:
         """Requests in the SYN queue: as the kernel counts them where that could be read, else those seen."""
         return self.half_open + self.deferred if self.syn_queue is None else self.syn_queue
+
+
+_SHOWN: Final = tuple(name for name in ListenerView.__struct_fields__ if name != "queues")
 
 
 def _by_group(group_of: NDArray[np.int32]) -> dict[int, NDArray[np.intp] | slice]:
@@ -155,8 +164,7 @@ def views_of(
     return views
 
 
-@dataclass(frozen=True, slots=True)
-class _Queue:
+class _Queue(Struct, frozen=True):
     """The SYN queue of a group: what eBPF read of it (None: it did not), its retries as set and as in force, and how
     long it defers.
     """

@@ -6,10 +6,10 @@ With a limit only the first ones by the sort order are kept. Of the others it is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW, V4_MAPPED
@@ -43,8 +43,7 @@ _LOW: Final = np.uint64(0xFFFFFFFF)
 _Word = Callable[[NDArray[Any]], NDArray[np.uint32]]
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """What is to be listed: the requests that `filter` lets through, without deferred ones where these are not wanted,
     in the order of `sort` (one of SORTS), the first `limit` of them (None: all).
     """
@@ -225,8 +224,7 @@ class Collecting:
             self.rows.add(requests, timeouts=timeouts)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """What is listed of one namespace, when it was read (s since the epoch), what is missing, and why some are in
     doubt. ages_are: "exact"; or worked out from timers, "upper" or "lower" bounds where clients sent their SYN again.
     """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.sample.closing import MINI, OpenSockets
@@ -31,8 +31,7 @@ _SIZES: Final = {
 KINDS: Final = ("listeners", "half-open", "held by a process", "not accepted, or orphaned", "minisockets (TIME_WAIT)")
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUse:
+class MemoryUse(Struct, frozen=True):
     """Objects of one kind: how many there are, bytes of slab of each, and pages of tcp_mem of all (None: the kind has
     none).
     """
@@ -48,8 +47,7 @@ class MemoryUse:
         return self.count * self.each_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessMemory:
+class ProcessMemory(Struct, frozen=True):
     """The connections of a process: how many, bytes of slab, pages of tcp_mem they hold, and bytes that it has not
     read.
     """
@@ -62,8 +60,7 @@ class ProcessMemory:
     unread_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerMemory:
+class ListenerMemory(Struct, frozen=True):
     """The connections to a port on which a program listens: half-open ones, others (including TIME_WAIT), bytes of
     slab of both, and the pages of tcp_mem and unread bytes of the others.
     """
@@ -76,8 +73,7 @@ class ListenerMemory:
     unread_bytes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MemoryModel:
+class MemoryModel(Struct, frozen=True, eq=False):
     """uses: by kind, of the namespace; by_process, by_listener: with the most pages first."""
 
     reading: MemoryReading

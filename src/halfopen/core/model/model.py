@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join, timing
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from halfopen.core.model.arrived import Arrived, Completers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Model:
+class Model(Struct, frozen=True, eq=False):
     """The state of one namespace.
 
     half_open, deferred: request sockets by kind (deferred ones finished their handshake). may_have_answered: of
@@ -50,18 +50,18 @@ class Model:
     listeners: tuple[ListenerView, ...]
     sources: tuple[SourceView, ...]
     distinct_sources: int
-    ages_s: NDArray[np.float32] = field(repr=False)
-    is_deferred: NDArray[np.bool_] = field(repr=False)
+    ages_s: NDArray[np.float32]
+    is_deferred: NDArray[np.bool_]
     rates: Mapping[str, float] | None = None
-    views: tuple[ListenerView, ...] = field(default=(), repr=False)
+    views: tuple[ListenerView, ...] = ()
     may_have_answered: int = 0
     doubt: str = ""
-    is_doubtful: NDArray[np.bool_] = field(repr=False, default_factory=lambda: np.empty(0, dtype=bool))
-    certain: Model | None = field(repr=False, default=None)
+    is_doubtful: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
+    certain: Model | None = None
     ages_from: str = "retransmits"
-    columns: Columns | None = field(repr=False, default=None)
-    arrived: Arrived | None = field(repr=False, default=None)
-    completers: Completers | None = field(repr=False, default=None)
+    columns: Columns | None = None
+    arrived: Arrived | None = None
+    completers: Completers | None = None
 
     def doubtful(self, at: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
         """`is_doubtful` of n of its requests, by their places (n,) or as a slice; shape (n,)."""

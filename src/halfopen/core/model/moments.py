@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.model.model import Model
 
 KEPT_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """What happened a second in a namespace, up to one reading of it (at_s: monotonic).
 
     syns: that arrived; counted: packet by packet, by eBPF, else worked out from what became of them: finished, waiting

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 # Addresses as numbers of 64 bits, or of 32 if all are IPv4.
@@ -33,8 +33,7 @@ def is_v4(numbers: Numbers) -> NDArray[np.bool_]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(Struct, frozen=True):
     """A prefix: `number` of its first address, `bits` long."""
 
     version: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW
@@ -23,8 +23,7 @@ _PLAIN: Final = 0.1
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceView:
+class SourceView(Struct, frozen=True):
     """One prefix: how many half-open connections come from it, their share of all, and the age of the oldest in s."""
 
     prefix: str
@@ -33,8 +32,7 @@ class SourceView:
     oldest_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """The top prefixes, and how many distinct addresses (IPv4) and /64 networks (IPv6) there are in all."""
 
     top: tuple[SourceView, ...] = ()

@@ -8,9 +8,10 @@ e seconds left is (2^k - 1) + (2^k - e) seconds old.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +29,7 @@ UNKNOWN: Final = 255
 SLACK_MS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SynAck:
+class SynAck(Struct, frozen=True):
     """One line of the schedule: the n-th SYN-ACK (0 is the first), sent `at_s` after the SYN, waited for `wait_s`."""
 
     number: int
@@ -82,8 +82,7 @@ def retries_for(release_s: float, rto_max_s: float = RTO_MAX_S) -> int:
     return retries
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
+class _Tables(Struct, frozen=True):
     """For each count 0..255, in ms: when its wait begins and when it ends; the longest timer it explains.
 
     rising_ms: the waits only up to where they reach the cap, so that a search among them finds strictly rising values.

@@ -7,9 +7,11 @@ connections are in `connection_actions.py`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from halfopen.core.policy.look import Look as Look
 from halfopen.core.sparing import Sparing
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from halfopen.core.units import Endpoint, Network
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
     wants to connect retransmits its SYN.
 
@@ -56,8 +57,7 @@ class Withholding(Enum):
     BUDGET = "budget"
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(Struct, frozen=True):
     """A release that a policy decided and that is not carried out, said once while that lasts. It is recorded, and
     changes nothing.
 
@@ -75,8 +75,7 @@ class Withheld:
 AUTO: Final = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Protect:
+class Protect(Struct, frozen=True):
     """Answer SYNs without keeping state of them, for listeners of a namespace while their SYN queue is full to a share.
 
     Undo: `halfopen protect off`, or the end of the process; connections that it let in stay. listeners: (address or
@@ -102,16 +101,14 @@ class Protect:
         return self.where.name
 
 
-@dataclass(frozen=True, slots=True)
-class EndGuard:
+class EndGuard(Struct, frozen=True):
     """Take the guard that a policy of this process armed in a namespace off again. Undo: Protect."""
 
     where: Namespace
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class GuardWithheld:
+class GuardWithheld(Struct, frozen=True):
     """A guard that a policy would arm and that is not armed, said once while that lasts. It is recorded, and changes
     nothing. why, detail: as in `Withheld`.
     """
@@ -121,8 +118,7 @@ class GuardWithheld:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unprotect:
+class Unprotect(Struct, frozen=True):
     """End the guards of a namespace (its inode), or of all (None), that other processes hold. No undo: arm it again."""
 
     netns: str
@@ -130,8 +126,7 @@ class Unprotect:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """Drop the TCP packets of sources (to one port, or to all: None) in a namespace for a time, by a packet filter.
 
     Undo: Unblock, or the end of that time.
@@ -144,8 +139,7 @@ class Block:
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unblock:
+class Unblock(Struct, frozen=True):
     """Take blocks of sources away, or (empty) all of halfopen's. Undo: Block."""
 
     where: Namespace
@@ -153,16 +147,14 @@ class Unblock:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FoundValue:
+class FoundValue(Struct, frozen=True):
     """Where exactly a change is to be made, and the value that was there when it was planned (None: not set)."""
 
     spot: Spot
     value: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeSetting:
+class ChangeSetting(Struct, frozen=True):
     """Set a sysctl of a network namespace, key by its full name. Undo: set what was there before.
 
     cost: what is worse afterwards. found: None as long as it is only proposed; the Executor carries out what was found.
@@ -176,8 +168,7 @@ class ChangeSetting:
     found: FoundValue | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeListener:
+class ChangeListener(Struct, frozen=True):
     """Set an option (BACKLOG, RETRIES or DEFER of `core.tune.listener`) of the listeners on [address]:port.
 
     Undo: set what was there before. found: of one of these sockets. asked: what was wanted where only `value` can be
@@ -196,8 +187,7 @@ class ChangeListener:
     found: FoundValue | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeLine:
+class ChangeLine(Struct, frozen=True):
     """Set the line of a key in our file of sysctl.d, so that a boot sets the value again. Undo: as it was before."""
 
     file: str
@@ -207,8 +197,7 @@ class ChangeLine:
     found: FoundValue | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(Struct, frozen=True):
     """Undo changes by their ids in the journal, or (None) all that are in force. No undo: each can be made again.
 
     reason: why, for the records. timed: their time is up.
@@ -223,8 +212,7 @@ class Undo:
 PlannedChange = ChangeSetting | ChangeListener | ChangeLine
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True):
     """The outcome of a Release.
 
     matched: half-open connections tried (dry run: that would be). released, gone (completed or expired between look and
@@ -259,8 +247,7 @@ class Released:
     notes: tuple[str, ...] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class Protected:
+class Protected(Struct, frozen=True):
     """The outcome of a Protect.
 
     guarded: the listeners, as :443. ended: why it ended (`time`, `stopped`, `futile`: nothing came of cookies that came
@@ -295,8 +282,7 @@ class Protected:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Unprotected:
+class Unprotected(Struct, frozen=True):
     """The outcome of an Unprotect: the processes whose guards are off, and what was not complete."""
 
     action: Unprotect
@@ -308,8 +294,7 @@ class Unprotected:
         return {"pids": list(self.pids), "problems": list(self.problems)}
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksChanged:
+class BlocksChanged(Struct, frozen=True):
     """The outcome of a Block or an Unblock: the sources that are blocked now, or no longer, as text."""
 
     action: Block | Unblock

@@ -7,8 +7,10 @@ open and closing connections (CONNECTIONS), of which `half_open` and `peak` then
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy import connections
@@ -26,8 +28,7 @@ _UNDECIDED: Final = ("", "cannot-tell")
 _FORGET_S: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rising:
+class Rising(Struct, frozen=True):
     """The first sign at a listener (None: in the namespace). because: which (`detection.Because`)."""
 
     where: Namespace
@@ -37,8 +38,7 @@ class Rising:
     incident: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Struct, frozen=True):
     """It was nothing: a rise ended without an alarm, or its listener or namespace is gone."""
 
     where: Namespace
@@ -48,8 +48,7 @@ class Passed:
     incident: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
+class Alarm(Struct, frozen=True):
     """Clients are turned away, or more connections are unanswered than usual.
 
     unanswered of the arrivals of one release time; usual: how many usually are; limit: from how many on it is an alarm.
@@ -71,8 +70,7 @@ class Alarm:
     incident: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CauseChanged:
+class CauseChanged(Struct, frozen=True):
     """The alarm has another cause now; before: the one told last."""
 
     where: Namespace
@@ -83,8 +81,7 @@ class CauseChanged:
     incident: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(Struct, frozen=True):
     """The alarm is over: it has been calm for long enough or, with `gone`, the "listener" or the "namespace" is gone.
 
     lasted_s since its first sign, peak: the most that waited in between.
@@ -103,8 +100,7 @@ class Clear:
 Telling = Rising | Passed | Alarm | CauseChanged | Clear
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedListener:
+class WatchedListener(Struct, frozen=True):
     """What is remembered of one listener: its watcher, the cause that was told, and another one, since when. incident:
     the id of its last one.
     """
@@ -124,8 +120,7 @@ class WatchedListener:
 WatchedListeners = Mapping[Subject, WatchedListener]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """What one reading of a namespace comes to. look_again: another one within a fraction of a second would help."""
 
     of: WatchedListeners

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class DropCaches:
+
+class DropCaches(Struct, frozen=True):
     """Write what is dirty to disk, then drop the page cache of the whole machine. No undo: files are read again.
 
     inodes: unused inodes and dentries too. reason: why, for the record.
@@ -18,8 +18,7 @@ class DropCaches:
     inodes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MachineMemory:
+class MachineMemory(Struct, frozen=True):
     """Bytes of the machine, /proc/meminfo's MemFree, Cached, Buffers, Shmem, Mapped, Dirty and SReclaimable."""
 
     free: int
@@ -42,8 +41,7 @@ class MachineMemory:
         return max(0, self.cached - self.shared - self.mapped + self.buffers)
 
 
-@dataclass(frozen=True, slots=True)
-class CachesDropped:
+class CachesDropped(Struct, frozen=True):
     """The outcome of a DropCaches. after: None in a dry run. sync_s, drop_s: how long the two steps took."""
 
     action: DropCaches

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
@@ -23,8 +25,7 @@ from halfopen.core.where import ListenerKey
 _LOOKED_FOR_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What a confirmed cause of an alarm offers for release at its listener. cause: its id; sources: the prefixes that
     the connections come from, () for anywhere; None: nothing is offered, because clients wait beside it.
     """
@@ -33,8 +34,7 @@ class Target:
     sources: tuple[Network, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A release that the conditions of a policy ask for at a listener (None: of the namespace), if it finds any."""
 
     policy: ReleasePolicy
@@ -42,8 +42,7 @@ class Candidate:
     release: Release
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What the policies come to after a reading."""
 
     candidates: tuple[Candidate, ...] = ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field
 
 from halfopen.core.where import Namespace
 
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from halfopen.core.closing_filter import ClosingFilter
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveOptions:
+class KeepaliveOptions(Struct, frozen=True):
     """Options of a connection; None: leave. Times in seconds, user_timeout_ms in milliseconds (0: off)."""
 
     on: bool | None = True
@@ -39,8 +39,7 @@ DESTROY: Final = "destroy"
 USUAL_MOST: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeConnections:
+class ChangeConnections(Struct, frozen=True):
     """Change or end the connections of a namespace that a filter lets through, `most` at most.
 
     how: KEEPALIVE_ON sets `options` (undo: the record of what they were); PROBE_PEERS asks each peer whether it is
@@ -60,16 +59,14 @@ class ChangeConnections:
         return self.where.name
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreOptions:
+class RestoreOptions(Struct, frozen=True):
     """Undo a KEEPALIVE_ON by the id of its record: options as they were, of the connections that still exist."""
 
     id: str
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedConnections:
+class ChangedConnections(Struct, frozen=True):
     """The outcome of a ChangeConnections or RestoreOptions.
 
     matched: connections that the filter selected. done: changed or ended. spared: left alone because they were no
@@ -100,4 +97,4 @@ class ChangedConnections:
     def as_record(self) -> dict[str, Any]:
         """The outcome for the audit log; that of an undo names the record that it used."""
         left_out = ("netns", "filter", "how", *(() if self.record else ("record",)))
-        return {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name not in left_out}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.findings.all_rules import is_note
 from halfopen.core.findings.concluding import verdict_on
@@ -19,8 +21,7 @@ from halfopen.core.policy.stages import AlarmStage, Signal, StageTold, advance
 _MANY: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class LastingTrouble:
+class LastingTrouble(Struct, frozen=True):
     """What looks at the connections of a namespace came to. findings: of the last look, mere remarks left out.
     alarming: by their ids the findings that are an alarm: those that two looks running had, until two have not.
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.where import ListenerKey
 
@@ -15,8 +16,7 @@ CONNECTIONS: Final[Subject] = (-1, "connections", 0, 0)
 """The open and closing connections of the namespace: no listener has such a family."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerCounts:
+class ListenerCounts(Struct, frozen=True):
     """One listener at one reading.
 
     waiting: half-open connections that certainly did not answer. unanswered: those of them whose SYN-ACK was
@@ -40,8 +40,7 @@ class ListenerCounts:
     fill: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """Handshakes that finished: `total` since began_s, `last` since the reading before, and `recent`, in which older
     ones fade over fade_s, the release time of the namespace.
     """
@@ -66,8 +65,7 @@ class Flow:
         return self.recent / -math.expm1(-seen_s / self.fade_s) * release_s / self.fade_s
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """A reading that is kept for a few seconds. The last four are sums since the watch of the listener began; silent:
     cookies that nobody sent back.
     """
@@ -81,8 +79,7 @@ class Point:
     cookies: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Flows:
+class Flows(Struct, frozen=True):
     """The flow of a namespace, and of each listener (`of`); None: handshakes are not told apart by listener."""
 
     all: Flow

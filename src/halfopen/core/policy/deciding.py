@@ -5,7 +5,9 @@ is said of the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.policy.actions import Release, Withheld, Withholding
 from halfopen.core.policy.alarms import WatchedListeners
@@ -19,8 +21,7 @@ Notes = Mapping[tuple[str, Subject], Noted]
 """What was said of policies, by the name of each and the listener."""
 
 
-@dataclass(frozen=True, slots=True)
-class DecidedReleases:
+class DecidedReleases(Struct, frozen=True):
     """The releases to carry out, those that are not, and what is left of the budgets."""
 
     releases: tuple[Release, ...]

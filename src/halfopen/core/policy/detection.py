@@ -9,9 +9,10 @@ account for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.policy.counts import Flow, ListenerCounts, Point
 from halfopen.core.policy.growth import AGAIN_S, grows_fast, suspected
@@ -48,8 +49,7 @@ class Because(Enum):
     CONNECTIONS = "connections"
 
 
-@dataclass(frozen=True, slots=True)
-class Sensitivity:
+class Sensitivity(Struct, frozen=True):
     """When the number of unanswered connections is abnormal.
 
     minimum: never below this. room: never below this share of the SYN queue's limit, unless it grows fast. factor: at
@@ -66,8 +66,7 @@ class Sensitivity:
 _DEFAULT: Final = Sensitivity()
 
 
-@dataclass(frozen=True, slots=True)
-class Watcher:
+class Watcher(Struct, frozen=True):
     """The memory of a listener.
 
     usual: the share of arrivals that is usually unanswered.
@@ -94,8 +93,7 @@ class Watcher:
         return self.standing.stage is AlarmStage.QUIET and not (self.points and self.points[-1].waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """One reading of a listener judged.
 
     unanswered: connections of a release time, and cookies of the last seconds, that nobody answered; arrivals: all that

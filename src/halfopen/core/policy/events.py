@@ -5,7 +5,8 @@ it. The outcome of an action is an event too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.actions import Release
@@ -15,8 +16,7 @@ from halfopen.core.policy.incidents import Incident
 from halfopen.core.where import Namespace
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A reading, in the numbers a decision needs.
 
     whole: every request was read, not the depths of the queues alone. may_read_whole: the time that reading every
@@ -48,8 +48,7 @@ class Seen:
     guardable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TakeUp:
+class TakeUp(Struct, frozen=True):
     """Incidents of a namespace, of which nothing was read yet, that an earlier watch did not see end: as it left them.
     wall_s: since 1970.
     """
@@ -60,8 +59,7 @@ class TakeUp:
     incidents: tuple[Incident, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True):
     """The namespace does not exist any more, or is not to be found where it was."""
 
     where: Namespace

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Withholding
@@ -20,8 +21,7 @@ _AGAIN_S: Final = 60.0
 _AGAIN_AFTER_FUTILE_S: Final = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class GuardDecision:
+class GuardDecision(Struct, frozen=True):
     """What is to be done, and what was said of it so far, each once for as long as there is a reason to arm."""
 
     actions: tuple[Protect | EndGuard | GuardWithheld, ...] = ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.policy.actions import Protect
 from halfopen.core.units import Endpoint, endpoint_words
@@ -22,8 +23,7 @@ class GuardState(Enum):
     OVER = "over"
 
 
-@dataclass(frozen=True, slots=True)
-class GuardStanding:
+class GuardStanding(Struct, frozen=True):
     """The guard of this process in a namespace. at_s: ARMED: when it last answered a SYN, or was armed; OVER: when it
     ended. why: OVER: as in `Protected.ended`, or "failed".
     """
@@ -34,8 +34,7 @@ class GuardStanding:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GuardPolicy:
+class GuardPolicy(Struct, frozen=True):
     """What the policy guards. share: of the SYN queue, from which on the guard answers. always: also without an
     incident. acts: False: it only observes. never: listeners that it leaves alone.
     """

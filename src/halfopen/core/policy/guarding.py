@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.sample.guard import GuardCounts
 
@@ -44,8 +45,7 @@ def window_scale(rmem_max: int, tcp_rmem_max: int) -> int:
     return max(0, min(_WSCALE_MOST, space.bit_length() - 1 - 15))
 
 
-@dataclass(frozen=True, slots=True)
-class GuardReading:
+class GuardReading(Struct, frozen=True):
     """One reading of an armed guard: when, the counters since it was armed, and since the reading before (over
     `seconds`).
 
@@ -68,8 +68,7 @@ class GuardReading:
         return n / self.seconds if self.seconds else 0.0
 
 
-@dataclass(slots=True)
-class Judging:
+class Judging(Struct):
     """Readings of the last seconds, and whether connections come of the cookies that come back."""
 
     kept: list[GuardReading] = field(default_factory=list)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.verdict import Verdict
@@ -24,8 +26,7 @@ _CAUSES_MOST: Final = 32
 _RELEASES_MOST: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Peak:
+class Peak(Struct, frozen=True):
     """The worst of an incident, each by itself.
 
     half_open: waiting connections that certainly did not answer. fill: share of the SYN queue's limit, None where that
@@ -56,8 +57,7 @@ class Peak:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CauseFound:
+class CauseFound(Struct, frozen=True):
     """A cause that was told of an incident: the id of the finding ("": none explains it), its level in lower case and
     its facts, at_s since 1970.
     """
@@ -68,8 +68,7 @@ class CauseFound:
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasesMade:
+class ReleasesMade(Struct, frozen=True):
     """Releases during an incident by one filter (in words): how many, the first and the last (since 1970), what they
     came to (sums, as in `Released`), and the reason given last.
     """
@@ -101,8 +100,7 @@ class ReleasesMade:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Struct, frozen=True):
     """One incident, as it stands.
 
     id: as `incident_id`. listener: None for trouble of the namespace. Times are seconds since 1970, as the clock said
@@ -161,8 +159,7 @@ class Incident:
         return sum(one.released for one in self.releases)
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
+class _Before(Struct, frozen=True):
     """The reading before of a namespace, as far as drops are counted by it."""
 
     at_s: float

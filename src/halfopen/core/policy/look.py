@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """Read or measure something: `halfopen COMMAND` in a namespace. It changes nothing, so there is nothing to undo.
 
     as_root: it is to show what was hidden for lack of a privilege.

@@ -5,8 +5,10 @@ event.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.model.narrowed import tells
@@ -32,8 +34,7 @@ class Missing(Enum):
     MATCHING = "how many connections a release would find"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadMore:
+class ReadMore(Struct, frozen=True):
     """Complete the reading and hand it in again. Nothing was decided on it, and the state is what it was.
 
     releases: those of which it is to be counted what they would find (MATCHING).
@@ -44,8 +45,7 @@ class ReadMore:
     releases: tuple[Release, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LookAgain:
+class LookAgain(Struct, frozen=True):
     """Read the namespace again within a fraction of a second: more waits than before, as at the start of a crowd."""
 
     where: Namespace
@@ -55,8 +55,7 @@ Event = Seen | Released | Gone | TakeUp
 Action = Telling | Release | Withheld | Protect | EndGuard | GuardWithheld | ReadMore | LookAgain
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The operator's request. releases: the policies to release by; () for watching only. watched: the listeners and
     sources that count at all. reason: why it is released, for the record; else how many, and by which policy.
     protect: when a guard is armed; None: never.
@@ -85,8 +84,7 @@ class Policy:
         return replace(self, releases=tuple(replace(one, acts=False) for one in self.releases), protect=protect)
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedNamespace:
+class WatchedNamespace(Struct, frozen=True):
     """What is remembered of one namespace: of its listeners, of the handshakes that finish, and how many releases in a
     row came to nothing. targets: what the causes of its alarms offer for release; noted: what was said of its policies,
     by their names and listeners; of_guard: what was said of the policy [protect].
@@ -100,8 +98,7 @@ class WatchedNamespace:
     of_guard: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What is remembered of the namespaces that were seen and are not gone, and of the budgets of policies by name."""
 
     of: Mapping[Namespace, WatchedNamespace] = field(default_factory=dict)

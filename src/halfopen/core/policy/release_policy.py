@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.filters import Filter
 from halfopen.core.sparing import Sparing
@@ -15,8 +16,7 @@ _NOBODY: Final = Sparing()
 MOST_LISTENERS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasePolicy:
+class ReleasePolicy(Struct, frozen=True):
     """What one policy releases: what its filter lets through, while every condition holds.
 
     name: in lines and records; "" for the one of the command line or of the section [release]. acts: False: it only
@@ -79,8 +79,7 @@ def by_filter(chosen: Filter, sparing: Sparing = _NOBODY) -> ReleasePolicy:
     return ReleasePolicy("", chosen, sparing=sparing, by_listener=False)
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetLeft:
+class BudgetLeft(Struct, frozen=True):
     """What is left of a budget of releases: it fills at per_s, up to what one second brings."""
 
     left: float
@@ -95,8 +94,7 @@ class BudgetLeft:
         return BudgetLeft(max(0.0, self.left - taken), self.at_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """What was said of one policy at one listener: each reason not to release once, until nothing was to release for a
     while and no alarm is on. last_s: when there last was something.
     """

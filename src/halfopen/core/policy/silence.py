@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.policy.counts import Subject
 
@@ -12,8 +14,7 @@ MOST: Final = 256
 LONGEST_S: Final = 30 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """Nobody is told of an incident, or of those of a listener. Undo: `Unsilence`, or the end of that time.
 
     name: the id of the incident, or the listener in words (`:443`). listener: (address or None for any, port); None: it
@@ -39,8 +40,7 @@ class Silence:
         return self.until_s is None or now_s < self.until_s
 
 
-@dataclass(frozen=True, slots=True)
-class Unsilence:
+class Unsilence(Struct, frozen=True):
     """The silence of this name ends. Undo: ask for it again."""
 
     name: str

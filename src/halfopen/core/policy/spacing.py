@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.units import show_duration
@@ -19,8 +20,7 @@ _AGAIN: Final = 2.0
 _ID: Final = "max-cpu"
 
 
-@dataclass(slots=True)
-class Spacing:
+class Spacing(Struct):
     """interval_s: as it is wanted. share: of one processor that readings may use, None: whatever they take. alert: an
     incident is on: readings are not spaced out, and what they take then does not count.
     """

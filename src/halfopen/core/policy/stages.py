@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 
 class AlarmStage(Enum):
@@ -43,8 +44,7 @@ class StageTold(Enum):
     CLEAR = "clear"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """Where a signal leads. after: only once it has been no worse for that time of `Timing` ("": at once)."""
 
     to: AlarmStage
@@ -72,8 +72,7 @@ TABLE: Final[dict[tuple[AlarmStage, Signal], Move]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """How long it has to be calm, in seconds: until a rise has passed, and until an alarm ends.
 
     Of `flaps` alarms within flap_window_s the last ends only after flap_clears_s: an alarm that comes and goes is one.
@@ -86,8 +85,7 @@ class Timing:
     flap_clears_s: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """The stage of one listener. since_s: of the stage. calm_since_s: since when it is calm enough to end; None: it is
     not. begun: when its alarms of the last flap window began, the latest last.
     """

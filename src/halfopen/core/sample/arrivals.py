@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 # One source of connections to one port. number: an IPv4 address, or the first 64 bits of an IPv6 address. syns, and of
@@ -27,8 +27,7 @@ SOURCE: Final[np.dtype[Any]] = np.dtype(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrivals:
+class Arrivals(Struct, frozen=True, eq=False):
     """The counters of one namespace for `seconds`.
 
     keys: (K,) with the fields of `wire.bpf_records.HANDSHAKE_KEY`; counters: (K,) ARRIVALS_COUNTERS, exact. sources:

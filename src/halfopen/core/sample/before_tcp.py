@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Conntrack:
+class Conntrack(Struct, frozen=True):
     """The table of tracked connections of a namespace: entries, and how many there may be; and of its counters packets
     dropped, entries that could not be inserted, and entries given up early to make room. limit: 0 where nothing is
     tracked, as it was not read there.
@@ -21,8 +20,7 @@ class Conntrack:
     early_drops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Softnet:
+class Softnet(Struct, frozen=True):
     """The queue of packets of one CPU, for all namespaces: packets taken from it, packets that found it full, and how
     often the softirq left packets for later.
 
@@ -34,8 +32,7 @@ class Softnet:
     squeezed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """The counters of what a device received.
 
     packets; missed: those that its own queue had no room for (rx_missed_errors, or where that is less, rx_fifo_errors);
@@ -51,8 +48,7 @@ class Received:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class IpIn:
+class IpIn(Struct, frozen=True):
     """IPv4 and IPv6 packets of a namespace: received; delivered to a protocol such as TCP; and otherwise accounted for:
     forwarded, fragments put together, damaged, not routed, stopped by the reverse path filter, multicast. The rest is
     dropped by rules (netfilter), which no counter of IP shows. no_route: packets to be sent for which there was no
@@ -65,8 +61,7 @@ class IpIn:
     no_route: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BeforeTcp:
+class BeforeTcp(Struct, frozen=True):
     """One reading of them. conntrack: None where nothing is tracked. cpus: by their places. earlier: the reading before
     it, where there was one. ip: None where /proc does not say.
     """

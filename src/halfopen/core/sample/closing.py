@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.sample.growing import plain
@@ -103,8 +104,7 @@ def columns(rows: NDArray[Any], *names: str) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(rows[name]) for name in names]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenSockets:
+class OpenSockets(Struct, frozen=True, eq=False):
     """The sockets of a namespace that are open or closing.
 
     rows: (N,) SOCKET. wide: (M,) ADDRESSES of the IPv6 ones. way: how they were read, "walk", "iterator" or "diag".
@@ -146,8 +146,7 @@ class OpenSockets:
         return tuple(map(int, words)) if all(word.isdigit() for word in words) else ()
 
 
-@dataclass(frozen=True, slots=True)
-class SocketCounts:
+class SocketCounts(Struct, frozen=True):
     """How many sockets of a namespace are in each state: `by_state` of STATES numbers; orphaned: of those in FIN_WAIT2,
     the ones that no process holds.
     """

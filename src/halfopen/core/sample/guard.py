@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 
 # enum guard_rung, as people name it: the guard at tc ingress with its own cookies, the kernel's cookies made in front
 # (XDP), the second SYN, and the guard at tc with a front in the driver (native XDP).
@@ -67,8 +67,7 @@ GUARDED: Final[np.dtype[Any]] = np.dtype([("address", "V16"), ("port", "<u4"), (
 GUARDED_COUNTS: Final[np.dtype[Any]] = np.dtype([("syns", "<u8"), ("answered", "<u8"), ("accepted", "<u8")])
 
 
-@dataclass(frozen=True, slots=True)
-class GuardCounts:
+class GuardCounts(Struct, frozen=True):
     """The guard's counters over all CPUs since it was armed.
 
     syns: to guarded ports. answered: by the guard. accepted: cookies that came back and became connections. batched:
@@ -98,7 +97,7 @@ class GuardCounts:
 
     def since(self, earlier: GuardCounts) -> GuardCounts:
         """What was counted since an earlier reading."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "passed"}
+        own = {name: getattr(self, name) for name in self.__struct_fields__ if name != "passed"}
         return GuardCounts(
             **{name: value - getattr(earlier, name) for name, value in own.items()},
             passed=tuple(a - b for a, b in zip(self.passed, earlier.passed, strict=True)),
@@ -114,8 +113,7 @@ class GuardCounts:
         return self.timed_ns / self.timed if self.timed else None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundGuard:
+class FoundGuard(Struct, frozen=True):
     """A guard: the process that holds it (None: not found or not looked for), the inode of its namespace, the devices
     it is on by their numbers, its links, since when (CLOCK_MONOTONIC), whether it answers, from which share of a SYN
     queue on, what it counted, whether a policy of `watch` armed it, and its rung."""
@@ -132,8 +130,7 @@ class FoundGuard:
     rung: str = TC
 
 
-@dataclass(frozen=True, slots=True)
-class Guards:
+class Guards(Struct, frozen=True):
     """The guards that are armed in a namespace; possible: this host and user could arm one, None: not looked for, or it
     could not be told; earlier: the same guards at the look before, where that had no part of its own.
     """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 # bpf/events.h: bucket 0 is below 16 us, then four equal parts of each octave, the last is from 2^27 us on.
@@ -26,8 +26,7 @@ def edges_s() -> NDArray[np.float64]:
     return np.concatenate(([0.0], inner, [2.0 ** (FIRST_OCTAVE + OCTAVES) * 1e-6, np.inf]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HandshakeCounters:
+class HandshakeCounters(Struct, frozen=True, eq=False):
     """The counters at one moment, or what came between two. Only differences mean anything: counting began when the
     programs were attached.
 

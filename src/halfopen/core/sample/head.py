@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.sample.listeners import ListenerOptions, Process
 from halfopen.core.where import Host, Namespace
 
 
-@dataclass(frozen=True, slots=True)
-class Completeness:
+class Completeness(Struct, frozen=True):
     """Whether a reading is whole. `source` is "bpf", "diag" or "proc"; `problems` says in words what is missing or
     doubtful.
 
@@ -34,8 +33,7 @@ class Completeness:
         return self.source != "proc" and not self.interrupted and not self.problems
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Head:
+class Head(Struct, frozen=True, eq=False, kw_only=True):
     """One reading of one namespace without anything by the connection: small enough to be stored every second.
 
     listeners: (L,) LISTENER. queues: (L,) QUEUES, None when they could not be read. owners and options are keyed by the

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 
 # accept_queue and accept_queue_limit are inet_diag's rqueue and wqueue of a LISTEN socket; drops is SK_MEMINFO_DROPS
 # (Linux 4.7; drops_known: it was there).
@@ -49,8 +49,7 @@ PULSE: Final[np.dtype[Any]] = np.dtype(
 QUEUES: Final[np.dtype[Any]] = np.dtype([("known", "?"), *((name, PULSE[name]) for name in PULSE.names or ())])
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """A process that holds a listener: pid, command name, and the systemd unit and container id it runs in, if any.
 
     container_name: as its runtime calls it, where that is known.
@@ -75,8 +74,7 @@ class Process:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerOptions:
+class ListenerOptions(Struct, frozen=True):
     """Options that only the socket itself reveals: TCP_SYNCNT (None: not set) and TCP_DEFER_ACCEPT in s."""
 
     retries: int | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Slab:
+class Slab(Struct, frozen=True):
     """One cache of kernel objects: how many there are in use, and bytes each. pages_bytes: what the cache takes."""
 
     name: str
@@ -16,8 +16,7 @@ class Slab:
     pages_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryReading:
+class MemoryReading(Struct, frozen=True):
     """Memory of the machine, as far as it has to do with TCP; only minisockets are the namespace's own.
 
     pages: of tcp_mem that TCP uses. limits: tcp_mem (low, pressure, high), in pages. pressed: whether

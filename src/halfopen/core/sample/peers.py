@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 # One address. number: an IPv4 address, or the first 64 bits of an IPv6 address. age_s: since its last connection ended
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 PEER: Final[np.dtype[Any]] = np.dtype([("is_v4", "?"), ("number", "u8"), ("age_s", "f4"), ("rtt_s", "f4")])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Peers:
+class Peers(Struct, frozen=True, eq=False):
     """The addresses that one namespace remembers: rows (N,) PEER, each address once.
 
     An address gets there when a connection of its ends in good order (`tcp_update_metrics()`), which no forged source

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.core.sample.growing import Growing
@@ -58,8 +58,7 @@ REQUEST: Final[np.dtype[Any]] = np.dtype(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Requests:
+class Requests(Struct, frozen=True, eq=False):
     """The request sockets of a namespace in SYN_RECV, deferred-accept ones included.
 
     rows: (N,) REQUEST; empty where only a `Taker` was to see them. count: how many were read, kept or not. full:

@@ -5,10 +5,10 @@ It is what is stored; everything shown is computed from it (`core.model.model`),
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.sample.head import Head
@@ -17,8 +17,7 @@ from halfopen.core.sample.requests import REQUEST, Requests
 P = TypeVar("P")
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Sample(Head):
+class Sample(Head, frozen=True, eq=False, kw_only=True):
     """A head, and the parts that were asked for: one for each subject, of a class of its own (`core.sample`)."""
 
     parts: tuple[object, ...] = ()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class AskedWay:
+class AskedWay(Struct, frozen=True):
     """A client whose way back is asked for. number: its IPv4 address, or the first 64 bits of its IPv6 address. local:
     the address that answers it, "" where that is not known. bound: the device that its listener is bound to, 0 for
     none. came_by: the device by which its last SYN came in, 0 where that is not known.
@@ -19,8 +18,7 @@ class AskedWay:
     came_by: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class WayBack:
+class WayBack(Struct, frozen=True):
     """The way back to one client. device: that its packets leave by, "" where there is none, because of `error` (an
     errno). came_by: the device by which its last SYN came in, "" where that is not known, or cannot be compared.
     """
@@ -36,8 +34,7 @@ class WayBack:
         return bool(self.device and self.came_by) and self.device != self.came_by
 
 
-@dataclass(frozen=True, slots=True)
-class WaysBack:
+class WaysBack(Struct, frozen=True):
     """The ways back to clients that ask again, a few of them."""
 
     ways: tuple[WayBack, ...] = ()

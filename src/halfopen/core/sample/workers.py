@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """A CPU quota: the cgroup's directory, the number of periods in which it was in force, and of those in which it
     was used up.
 
@@ -19,8 +19,7 @@ class Quota:
     throttled: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerState:
+class WorkerState(Struct, frozen=True):
     """A process that holds a listening socket, at one moment.
 
     parent: its parent's pid. state: the letter of /proc/PID/stat, of its main thread. waits_in: the kernel functions
@@ -50,16 +49,14 @@ class WorkerState:
     frozen: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFiles:
+class OpenFiles(Struct, frozen=True):
     """Open files of the whole system, and how many there may be (`proc_nr_files()`, fs/file_table.c)."""
 
     count: int
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
+class Workers(Struct, frozen=True):
     """The processes that were looked at, by pid. monotonic_s: the time of the look. left_out: how many there was no
     time for. earlier: the same processes at the look before, if there was one. files: open files of the whole system;
     None where hidden.

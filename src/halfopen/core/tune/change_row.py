@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from halfopen.core.tune.spots import ListeningSocket
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
+class ChangeRow(Struct, frozen=True):
     """One change that was or would be made, or undone. from_: before, to: after (None: not set).
 
     id: in the journal, None without. listener, file: where it is not a setting of the namespace. cost: what is worse

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class FalseCure:
+
+class FalseCure(Struct, frozen=True):
     """A setting that articles recommend against half-open connections and that is no cure."""
 
     key: str

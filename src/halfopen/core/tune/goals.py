@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import UsageError
 from halfopen.core.model import timing
@@ -21,8 +22,7 @@ GOOD_BACKLOG: Final = 4096
 AS_ASKED: Final = "as asked for"
 
 
-@dataclass(frozen=True, slots=True)
-class Goals:
+class Goals(Struct, frozen=True):
     """The user's goals, in the user's words; None: no goal of that kind."""
 
     release_time_s: float | None = None
@@ -38,8 +38,7 @@ class Goals:
 NO_GOALS: Final = Goals()
 
 
-@dataclass(frozen=True, slots=True)
-class WantedSetting:
+class WantedSetting(Struct, frozen=True):
     """A value to set, why, and what it costs."""
 
     key: str

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.errors import JournalError
 from halfopen.core.tune.records import FOLLOWS, LIVE, Began, ChangeState, Record, decode
 from halfopen.core.tune.spots import Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One change with all that was recorded about it.
 
     value: what it set, as the kernel has it (a kernel may set something else than was asked for). original: what
@@ -42,8 +41,7 @@ class Change:
         return self.began.spot
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True):
     """The current time: Unix time, and the boot with its CLOCK_BOOTTIME."""
 
     wall_s: float
@@ -63,15 +61,13 @@ class Clocks:
         return min(left, began.until_boot_s - self.boot_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """What was found at a spot; value None: nothing is set there."""
 
     value: int | None
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """All changes, by id, in the order they began.
 
     instead: by the identity of a spot, the numbers that stand for "nothing is set" there, see `Then`.

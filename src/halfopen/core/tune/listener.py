@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
@@ -23,8 +24,7 @@ MOST_RETRIES: Final = 127
 _DEFERRING: Final = "where the server speaks first (SSH, SMTP, FTP), a client waits for its greeting all that time"
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(Struct, frozen=True):
     """The options to set; None: left as it is. retries: TCP_SYNCNT; defer_accept_s: TCP_DEFER_ACCEPT, 0 is off."""
 
     backlog: int | None = None
@@ -37,8 +37,7 @@ class Wishes:
         return {key: value for key, value in found.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """One listening socket as it is.
 
     backlog: the cap of each of its queues. retries: TCP_SYNCNT, None: not set. defer_accept_s: 0 is off. mptcp: it
@@ -61,8 +60,7 @@ class Running:
         return listener_text(self.socket.address, self.socket.port)
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerSummary:
+class ListenerSummary(Struct, frozen=True):
     """One listener as `tune show` lists it. backlog: the cap of its queues; retries: TCP_SYNCNT, None where it is not
     set; deferred_s: TCP_DEFER_ACCEPT. Both None also where the socket could not be asked.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.policy.actions import Undo
@@ -14,8 +15,7 @@ from halfopen.core.tune.spots import Spot
 Applying = Literal["wanted", "done", "clamped", "refused", "already"]
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """The outcome of one planned change. id: in the journal, None where nothing had to change.
 
     state: done, clamped (the kernel made something else of it: `value`), refused, already, wanted (of a dry run).
@@ -47,8 +47,7 @@ class Applied:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Undone:
+class Undone(Struct, frozen=True):
     """The outcome of undoing one change. state: undone, left (somebody else set the value), gone, failed, already (not
     in force), refused (found never to have been made).
 
@@ -70,8 +69,7 @@ class Undone:
         return {**record, "id": self.change.id, "state": self.state, "why": self.why}
 
 
-@dataclass(frozen=True, slots=True)
-class Undid:
+class Undid(Struct, frozen=True):
     """The outcome of an Undo. overdue: what was undone before it because its time was up. problems: a line each."""
 
     action: Undo
@@ -84,8 +82,7 @@ class Undid:
         return {"changes": [u.as_record() for u in self.undone]}
 
 
-@dataclass(frozen=True, slots=True)
-class Tuned:
+class Tuned(Struct, frozen=True):
     """The outcome of a Plan. overdue, problems: as in Undid.
 
     until_s, returns_by: when the changes are reverted (Unix time) and by what ("systemd" or "child"); None and empty

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import UsageError
 from halfopen.core.policy.actions import FoundValue, PlannedChange
@@ -17,8 +18,7 @@ from halfopen.core.units import Endpoint
 MOST_REASON: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """The request to `tune apply`: `goals` and `sets`, else what is recommended; `only` these keys of it.
 
     for_s: revert it after this many seconds. persist: keep it across reboots. reason: why, for the records.
@@ -32,8 +32,7 @@ class Request:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Changes of one namespace that are made together: all but those the kernel refuses, or none. An action.
 
     Each change carries the value that was found (`found`); one whose value is there already is in the plan and writes

@@ -8,8 +8,9 @@ exist there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.model import timing
 from halfopen.core.tune.goals import (
@@ -42,8 +43,7 @@ from halfopen.core.units import plural, show_duration
 _LONG_RETRIES: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """The effect of one setting in this namespace.
 
     idle: it does nothing for half-open connections, or nothing at these other values; `effect` says so.
@@ -177,8 +177,7 @@ _MOST: Final = 2**31 - 1
 _MOST_S: Final = _MOST // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
+class _Setting(Struct, frozen=True):
     """The advice function of a setting, and the smallest and the largest value that it takes."""
 
     advise: Callable[[Values, Goals], Advice]

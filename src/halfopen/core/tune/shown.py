@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.tune.false_cures import FalseCure
@@ -11,8 +12,7 @@ from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.settings import Advice
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """Everything that `tune show` shows of one namespace.
 
     cures: with the value each has, None where it is not there. needed: keys of the settings that should change as

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
+from msgspec import Struct
 
 from halfopen.core.where import Namespace
 
@@ -47,8 +47,7 @@ class ListeningSocket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cookie: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """The place a change is written to: a setting of a namespace, an option of a listener in it, or a line of a file.
 
     listener, file: None where it is not that. file: its path; `place` is then only where the command was run.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import SysctlDError
 
@@ -88,8 +89,7 @@ def _lines(data: bytes | None) -> list[str]:
 # --- everybody's files ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """A line that sets one key, by its full name with dots. value None: `-key` alone, which leaves the key out."""
 
     line: int
@@ -97,8 +97,7 @@ class Assignment:
     value: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """A file as it would be read: its name decides the order, `path` is where it was found."""
 
     path: str
@@ -110,8 +109,7 @@ class File:
         return self.path.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Struct, frozen=True):
     """A line that has the last word on a key instead of ours. value None: the key is then not set at all.
 
     at_boot: not only when `sysctl --system` is run.

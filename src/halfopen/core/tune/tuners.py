@@ -5,8 +5,9 @@ known of bpftune.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.tune.sysctl_d import dotted
 
@@ -15,8 +16,7 @@ from halfopen.core.tune.sysctl_d import dotted
 BPFTUNE: Final = ("net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A setting in a profile of tuned. value: as it stands there; `>` before it: at least, `<`: at most."""
 
     path: str
@@ -24,8 +24,7 @@ class Line:
     value: str
 
 
-@dataclass(slots=True)
-class Profile:
+class Profile(Struct):
     """The settings of one profile, and the profiles it includes."""
 
     settings: dict[str, Line] = field(default_factory=dict)
@@ -66,8 +65,7 @@ def flag(data: bytes, name: str, default: bool) -> bool:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class RunningTuned:
+class RunningTuned(Struct, frozen=True):
     """A tuned that runs: its profile's name, the settings it makes, and whether it applies sysctl.d after them.
 
     unread: what of its profile could not be read; empty when all was.

@@ -6,15 +6,14 @@ A change always sets a value different from the one it found, so the present val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.records import ChangeState
 from halfopen.core.tune.spots import Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of an undo: if `writes`, `value` is written first; then the state is recorded."""
 
     state: ChangeState

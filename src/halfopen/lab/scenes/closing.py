@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from json import dumps
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import LabError
 from halfopen.lab.host import LabHost
@@ -25,18 +26,12 @@ _PROGRAM: Final = str(Path(__file__).with_name("closing_end.py"))
 _READY_S: Final = 30.0
 
 
-@dataclass(slots=True)
 class ClosingStage:
     """Two hosts and the programs on them; what is drawn comes from `seed`. at: the host to look at."""
 
-    lab: Lab
-    seed: int
-    at: LabHost
-    draw: random.Random = field(init=False)
-    port: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.draw = random.Random(self.seed)  # noqa: S311 - repeatable is what is wanted
+    def __init__(self, lab: Lab, seed: int, at: LabHost) -> None:
+        self.lab, self.seed, self.at = lab, seed, at
+        self.draw = random.Random(seed)  # noqa: S311 - repeatable is what is wanted
         self.port = self.draw.choice((5432, 6379, 8080, 3306, 443))
 
     def serve(self, **want: Any) -> subprocess.Popen[str]:
@@ -72,8 +67,7 @@ def _devices() -> list[str]:
         return [line.partition(":")[0].strip() for line in f if ":" in line]
 
 
-@dataclass(frozen=True, slots=True)
-class ClosingScene:
+class ClosingScene(Struct, frozen=True):
     """right: ids of which one must be found; none where nothing is wrong. Whatever else is found above OK is an
     accusation. seconds: between the two looks that it takes; None: one look is enough.
     """

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from halfopen.core.errors import LabError
 from halfopen.lab.host import LabHost
@@ -22,8 +24,7 @@ from halfopen.lab.scenes.truth import Stream
 _POLL_S: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """A server program as asked for.
 
     mode: "serve" accepts at once; "slow" accepts `rate` a second; "block" never accepts; "farewell" closes at once.
@@ -44,8 +45,7 @@ class Serving:
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Visiting:
+class Visiting(Struct, frozen=True):
     """Real clients as asked for: `rate` a second (Poisson), or bursts of `burst` every `every_s`.
 
     prefixes, addresses: from how many addresses of which prefixes. then: "close" says a byte and leaves, "stay" stays

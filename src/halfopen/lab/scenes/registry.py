@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.lab.scenes.stage import Stage
 
 Play = Callable[[Stage], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """One kind of trouble, or of health.
 
     causes: the finding ids of which one must come first; none where nothing is wrong. also: ids that are true beside

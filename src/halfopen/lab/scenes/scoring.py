@@ -7,8 +7,9 @@ import itertools
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import UsageError
 from halfopen.core.units import duration_s
@@ -40,8 +41,7 @@ _PREFIX: Final = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*:[0-9a-f:]+
 _DESTRUCTIVE: Final = ("release", "block", "close")
 
 
-@dataclass(slots=True)
-class Score:
+class Score(Struct):
     """One play. right: the right cause came first (of two scenes: each among the first two), or nothing was wrong and
     nothing was said. The lists hold what was untrue, who was accused, and the commands that would harm. silent:
     something is wrong and nothing was said; cannot: "cannot tell yet" came first.

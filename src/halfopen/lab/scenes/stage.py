@@ -6,10 +6,10 @@ import ipaddress
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from halfopen.core.errors import LabError
 from halfopen.lab import requests

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from msgspec import Struct, field, to_builtins
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+
+class Stream(Struct, frozen=True):
     """Real clients of one kind. prefixes: where they come from, with the handshakes finished from each.
 
     started, connected, failed: connections. p50_s, max_s: how long a handshake took, seen by the client (`p50_s` up to
@@ -27,8 +27,7 @@ class Stream:
     late_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Silent:
+class Silent(Struct, frozen=True):
     """SYNs of no client. kind: spoofed, few, prefix, scan, or acked (their SYN-ACKs were acknowledged). prefixes: the
     sources, none when they are spoofed.
     """
@@ -39,8 +38,7 @@ class Silent:
     sent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """A listener. accepted: by worker. cap: of each member's accept queue. queue: of each member, now."""
 
     address: str
@@ -51,8 +49,7 @@ class Served:
     queue: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(Struct, frozen=True):
     """A scene at a moment, `seconds` after it was ready.
 
     causes: the finding ids that are right, none where nothing is wrong; also: others that are true beside them.
@@ -90,4 +87,5 @@ class Truth:
 
     def as_json(self) -> dict[str, Any]:
         """The truth as JSON carries it."""
-        return asdict(self)
+        made: dict[str, Any] = to_builtins(self)
+        return made

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from halfopen.core.errors import UsageError
@@ -20,8 +21,7 @@ _KINDS: Final[dict[str, int]] = {"any": 0, "syn": 1, "synack": 2, "ack": 3, "dat
 _SYN, _RST, _ACK, _FIN = 0x02, 0x04, 0x10, 0x01
 
 
-@dataclass(frozen=True, slots=True)
-class WireRule:
+class WireRule(Struct, frozen=True):
     """One rule of the wire; a field that is None matches every frame, or leaves it as it is.
 
     way: "in" to the server, "out" to the client. kind: "ack" is an ACK without data, "data" anything with a payload or
@@ -70,8 +70,7 @@ class WireRule:
         return cls(**{**made, "until_s": float("inf") if made["until_s"] is None else made["until_s"]})
 
 
-@dataclass(slots=True, eq=False)
-class ParsedFrames:
+class ParsedFrames(Struct, eq=False):
     """Parsed frames, arrays of one length; rows that are no TCP have kind -1.
 
     high, low: the client's address in two numbers, IPv4 in the upper half of `high`. v6, kind (values of `_KINDS`),

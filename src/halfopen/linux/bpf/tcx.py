@@ -9,8 +9,9 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.linux.bpf import libbpf
@@ -68,8 +69,7 @@ def attach(program: int, ifindex: int) -> int:
     raise KernelError("attaching an eBPF program to a device", code, os.strerror(code))
 
 
-@dataclass(frozen=True, slots=True)
-class TcxLink:
+class TcxLink(Struct, frozen=True):
     """A link of any process: its id, the index of the device (the kernel does not say in which namespace), the
     program, and the ids of the program's maps by name.
     """

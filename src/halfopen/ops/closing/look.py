@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.closing_filter import ClosingFilter
@@ -23,8 +24,7 @@ from halfopen.ops.closing.retrofitting import left_open
 from halfopen.read import closing, reader
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClosingLook:
+class ClosingLook(Struct, frozen=True, eq=False):
     """The result of looking at a namespace, and the verdict on it. sample: that of the last look."""
 
     sample: Sample

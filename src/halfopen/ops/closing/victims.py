@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import NotPermitted, UsageError, privilege
 from halfopen.core.policy.connection_actions import (
@@ -34,8 +35,7 @@ _POSSIBLE: Final = {**USUAL, DESTROY: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2, 4, 9,
 LEAST_AGE_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MeantConnections:
+class MeantConnections(Struct, frozen=True, eq=False):
     """The connections that an action means, as they were looked at."""
 
     sockets: OpenSockets

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from halfopen.change.guard import ANSWERS_FOR_S, Guard
 from halfopen.core.errors import HalfopenError, KernelError, UnknownTarget, words

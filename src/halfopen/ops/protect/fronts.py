@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from halfopen.change.guard import Guard
 from halfopen.core.errors import CannotGuard, HalfopenError, KernelError, Unsupported

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from halfopen.core.errors import CannotGuard
 from halfopen.core.policy.actions import Protect, Protected

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample.guard import GuardCounts
@@ -13,8 +14,7 @@ from halfopen.read.discover import discover
 from halfopen.read.guards import guards
 
 
-@dataclass(frozen=True, slots=True)
-class ShownGuard:
+class ShownGuard(Struct, frozen=True):
     """A guard: the namespace it is in, by name and inode, the process that holds it, since when, how many devices it is
     on, whether it answers, from which share of a SYN queue on, what it counted, whether a policy armed it, its rung."""
 

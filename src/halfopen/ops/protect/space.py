@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.change.guard import GuardSettings
@@ -33,8 +33,7 @@ _LOWER: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GuardSpace:
+class GuardSpace(Struct, frozen=True):
     """One look at the calling thread's namespace: devices that are up, prefixes of its own (address bytes, length), the
     most that routes let us announce, settings, listeners (L,) LISTENER, and the addresses and ports of those that speak
     MPTCP. tagged: there are VLAN devices, up or not."""
@@ -103,8 +102,7 @@ def look(most_mss: tuple[int, int] | None = None) -> GuardSpace:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The listeners to guard, by address (16 bytes) and port, as text, and a line for each that is left out."""
 
     keys: tuple[tuple[bytes, int], ...]

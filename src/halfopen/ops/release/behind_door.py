@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
 from socket import socket
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.change.door import hashes
@@ -38,8 +38,7 @@ _ONE_OF: Final = 6
 _SLACK_S: Final = 0.01
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """What a census found: how many requests in all, how many victims, and their `hashes`.
 
     rows, chains: of the victims, in parts, while there are no more than are to be kept. cookies: on their way to many.
@@ -147,8 +146,7 @@ def _as_of(meant: Meant, begun: float, slack_s: float = 0.0) -> Meant:
     return meant.older(time.monotonic() - begun - slack_s)
 
 
-@dataclass(frozen=True, slots=True)
-class _Round:
+class _Round(Struct, frozen=True):
     kill: socket
     census: Census
     door: AnyDoor

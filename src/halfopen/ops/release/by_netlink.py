@@ -9,11 +9,11 @@ about a millisecond apart: one recv() of the dump, one send() of destroys.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from socket import socket
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.change import destroy
@@ -51,8 +51,7 @@ _UPPER: Final = (
 )
 
 
-@dataclass(slots=True)
-class _Scene:
+class _Scene(Struct):
     """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
 
     may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked

@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from socket import socket
 from typing import Any
 
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from halfopen.change import destroy
@@ -17,8 +17,7 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
 
 
-@dataclass(slots=True)
-class Stop:
+class Stop(Struct):
     """Ends a release after the batch at hand: when `asked` is set, or `within_s` (None: never) after the first destroy.
 
     Looking is not counted: however long it takes, each release gets on.
@@ -40,8 +39,7 @@ class Stop:
         return self.asked.is_set()
 
 
-@dataclass(slots=True)
-class ReleaseCounts:
+class ReleaseCounts(Struct):
     """The counts of `core.policy.actions.Released`, as they grow.
 
     held: the door was held. notes: what was done in another way than usual, and what follows.

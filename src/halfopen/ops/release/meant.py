@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core import victims
@@ -16,8 +17,7 @@ from halfopen.core.sparing import Sparing
 from halfopen.core.victims import Victims
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Meant:
+class Meant(Struct, frozen=True, eq=False):
     """What the filter lets through, without those who are spared, and no more than `most` of them (None: all)."""
 
     filter: Filter

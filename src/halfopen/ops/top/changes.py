@@ -5,8 +5,9 @@ Both are looked at first, shown, and carried out as they were shown: the very ob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings.cures import Cure
@@ -38,8 +39,7 @@ def next_age(older_than_s: float | None) -> float | None:
     return AGES_S[(AGES_S.index(older_than_s) + 1) % len(AGES_S)] if older_than_s in AGES_S else AGES_S[0]
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCure:
+class PlannedCure(Struct, frozen=True):
     """The first step of a cure, planned. cure: all of it."""
 
     cure: Cure

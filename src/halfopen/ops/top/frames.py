@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from halfopen.core.flight import FlightEntry, FlightReleased, FlightTold, FlightWithheld, ReplayedReading
 from halfopen.core.live import Live
@@ -21,8 +22,7 @@ from halfopen.present.watchlines import TextLines
 _INTERVAL_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class Frame(Struct, frozen=True, eq=False):
     """What was seen at a reading, and what was told and done on it, in lines. before: the Model it was judged against.
     whole: nothing was left out of the record of that reading, and today's rules find the same.
     """
@@ -44,8 +44,7 @@ class Frame:
         return self.model.sample.wall_s
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     """A reading with what follows it in the record."""
 
     reading: ReplayedReading

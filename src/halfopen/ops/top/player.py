@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 SPEEDS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 JUMP_S: Final = 10.0
 
 
-@dataclass(slots=True)
-class Player:
+class Player(Struct):
     """Plays moments, in seconds and in order, of which more may still come. Times given are those of one steady clock.
 
     at: the moment that is shown, by its number.

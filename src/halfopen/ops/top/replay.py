@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from halfopen.core.findings.diagnosis import diagnosis
 from halfopen.core.findings.evidence import Evidence

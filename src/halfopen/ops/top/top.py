@@ -10,8 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.live import Live, LiveNamespace
@@ -36,8 +38,7 @@ _LATE: Final = 4
 _LATE_LEAST_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingSource:
+class ReadingSource(Struct, frozen=True):
     """Where readings come from. run: reports, until it is told to stop; in the thread that reads. several: of every
     namespace. interval_s: between them, as far as is known before the first. reader: who reads the kernel,
     "" for this process. notice: what a person is to know of that. widen: has it go on with every namespace, in the

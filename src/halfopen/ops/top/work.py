@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError, NotPermitted
 from halfopen.core.live import LiveNamespace
@@ -36,16 +37,14 @@ DIAGNOSE_S: Final = 5.0
 _ONE_LINE: Final = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """A release that waits for a yes, and the namespace it was counted in: another one may be shown by then."""
 
     action: Release
     ns: Netns
 
 
-@dataclass(slots=True)
-class TopWork:
+class TopWork(Struct):
     """snapshot: reads a namespace once, as `diagnose` does. ns: the namespace that is watched; None: every one. reason:
     for the records. ask: asks the service, where that reads: then looking needs no privilege, and a change is refused
     before it is counted or planned. pending: what waits for a yes. stop: ends what goes on.

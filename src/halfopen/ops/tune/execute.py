@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.policy.actions import Undo
@@ -18,8 +20,7 @@ from halfopen.ops.tune.undo import undo_all
 from halfopen.read import netns_lookup
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(Struct, frozen=True):
     """What the Executor lends. recorded: does work between two lines of the audit log."""
 
     directory: str | None

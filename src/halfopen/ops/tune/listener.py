@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.change.audit import AuditLog
 from halfopen.core.errors import Changed, HalfopenError, UnknownTarget
@@ -24,8 +26,7 @@ from halfopen.ops.tune.spaces import Spaces, opened
 from halfopen.read import listener_socket, netns_lookup, owners
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Struct, frozen=True):
     """The listeners that were meant, and the settings of their namespace that bear on them."""
 
     netns: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.change import sysctl_file
 from halfopen.change.journal_file import Journal
@@ -24,8 +25,7 @@ from halfopen.read import netns_lookup, sysctl_overrides, tuners
 REASON: Final = "set again at boot"
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """What may become of the values: lines of files that override an entry of ours, and other notes, a line each."""
 
     overrides: list[Override] = field(default_factory=list)

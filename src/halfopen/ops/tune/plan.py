@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from halfopen.change.audit import AuditLog
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError

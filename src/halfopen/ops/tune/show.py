@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import judge

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from msgspec import Struct, field
 
 from halfopen.core.model.clients import KnownClients
 from halfopen.core.model.model import Model
@@ -20,8 +20,7 @@ _KEPT_S: Final = 2.0
 _MOST_COUNTED: Final = 1_000_000
 
 
-@dataclass(slots=True)
-class ClientsOf:
+class ClientsOf(Struct):
     """The clients of each namespace, by inode."""
 
     _known: dict[int, KnownClients] = field(default_factory=dict)

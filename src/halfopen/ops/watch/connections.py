@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.evidence import Evidence
@@ -26,8 +27,7 @@ _KEPT_MOST: Final = 100_000
 _TELL: Final = 3
 
 
-@dataclass(slots=True)
-class _Looked:
+class _Looked(Struct):
     """due_s: when it may be looked at again; before: what was read last. looks: how many there were, or failed."""
 
     looks: int = 0

@@ -4,8 +4,9 @@ second, in the intervals of a watch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.read import peers
@@ -20,8 +21,7 @@ _PAUSE_S: Final = 10.0
 _BUSY_PAUSE_S: Final = 60.0
 
 
-@dataclass(slots=True)
-class Counting:
+class Counting(Struct):
     """Counts in one namespace at a time. possible: False where eBPF is not to be used, and once it was refused."""
 
     possible: bool = True

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.flight import (
     AROUND_S,
@@ -34,8 +35,7 @@ _SPARSE_S: Final = 10.0
 Append = Callable[[Sequence[str], Sequence[FlightEntry]], None]
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Struct):
     """The last minute of a namespace: entries with the number of each and when it was; bytes: of them all."""
 
     entries: deque[tuple[int, float, FlightEntry]] = field(default_factory=deque)
@@ -43,8 +43,7 @@ class _Held:
     bytes: int = 0
 
 
-@dataclass(slots=True)
-class _Record:
+class _Record(Struct):
     """A record that is being written. since_s: of the alarm; until_s: its end, None while the incident is on. written:
     the number of the last entry in it; watched: the filter told in it; sparse_s: when the last reading was.
     """

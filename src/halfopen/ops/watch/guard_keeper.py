@@ -9,7 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Protected
@@ -23,8 +25,7 @@ from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct):
     standing: GuardStanding
     stop: StopEvent = field(default_factory=StopEvent)
     why: str = ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError, HistoryError, UsageError
 from halfopen.core.fields.released import released
@@ -95,8 +96,7 @@ def earlier(path: str) -> dict[Namespace, tuple[Incident, ...]]:
         return {}
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct):
     """The reading before of a namespace, and the values that were not 0 then."""
 
     at_s: float

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings import ways as _ways_back
@@ -44,8 +46,7 @@ _LOST_S: Final = 90.0
 _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop", "IPReversePathFilter")
 
 
-@dataclass(slots=True)
-class Known:
+class Known(Struct):
     """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one,
     whose views are taken over. whole_again_at_s: when every request may be read again. calm: what readings told of
     ignored ACKs. busy, judged_at_s: whether there was anything to judge, and when. named: the last verdict that

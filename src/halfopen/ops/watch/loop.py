@@ -6,8 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.policy.actions import AUTO
@@ -42,8 +44,7 @@ _CLOSER_S: Final = 0.25
 _AWAKE_S: Final = 2.0
 
 
-@dataclass(slots=True)
-class Watch:
+class Watch(Struct):
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
 
     interval_s: seconds between the starts of two readings. duration_s and count end the watch (None: never); setting
@@ -74,8 +75,8 @@ class Watch:
     done: int = 0
     _troubled: dict[int, str] = field(default_factory=dict)
     _still: StillNamespaces = field(default_factory=StillNamespaces)
-    _spacing: Spacing = field(init=False)
-    _turns: NamespaceTurns = field(init=False, repr=False)
+    _spacing: Spacing = field(default_factory=lambda: Spacing(1.0, None))
+    _turns: NamespaceTurns = None  # type: ignore[assignment]  # made by `run`
 
     def __post_init__(self) -> None:
         self._spacing = Spacing(self.interval_s, self.max_cpu)

@@ -12,8 +12,9 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.metrics_text import MetricsText
@@ -35,8 +36,7 @@ _PIECE: Final = 64 * 1024
 _REST_MOST: Final = 256 * 1024
 
 
-@dataclass(slots=True)
-class _Client:
+class _Client(Struct):
     """until: it is closed then. head: as far as it came. rest: of the answer, None as long as nothing was asked."""
 
     socket: socket.socket

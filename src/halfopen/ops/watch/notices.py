@@ -7,8 +7,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
@@ -31,8 +33,7 @@ _TOLD_PER_S: Final = 20
 _STATES: Final = {Rising: NoticeState.RISING, Alarm: NoticeState.FIRING, CauseChanged: NoticeState.UPDATED}
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """An incident as it stands, on a host, and what its sentences are made of. sign: the first one, or the one that
     decided; waiting: how many are half-open. told: the number of the last notice.
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
@@ -28,8 +29,7 @@ _AGAIN_S: Final = 5.0
 _AGAIN_MOST_S: Final = 640.0
 
 
-@dataclass(slots=True)
-class TimeApart:
+class TimeApart(Struct):
     """Processor time that does not count against `max_cpu`, in seconds: readings of every request, and releases."""
 
     used_s: float = 0.0
@@ -44,16 +44,14 @@ class TimeApart:
             self.used_s += time.process_time() - began
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(Struct):
     """When to look again for who listens, after a search that was stopped (monotonic s), and how long to wait then."""
 
     next_s: float
     wait_s: float = _AGAIN_S
 
 
-@dataclass(slots=True)
-class NamespaceReader:
+class NamespaceReader(Struct):
     """Reads namespaces for a watch. read_by: as the `way` of `read.reader.read`; counting: what else is to be read."""
 
     read_by: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.reports import Reloaded, Report, Trouble
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
     from halfopen.core.policy.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
+class InForce(Struct, frozen=True):
     """The settings of a file, and what follows from them and the command line."""
 
     settings: WatchSettings
@@ -23,8 +24,7 @@ class InForce:
     interval_s: float
 
 
-@dataclass(slots=True)
-class Reloading:
+class Reloading(Struct):
     """The configuration of a watch. load: reads the file anew; raises HalfopenError, and then the former one stays.
 
     observes: whatever the configuration says, no policy acts, until that is asked for again or the watch ends.

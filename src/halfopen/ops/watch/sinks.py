@@ -7,8 +7,9 @@ of its configuration file are made from that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
 
 from halfopen.core.errors import Unfit, UsageError
 from halfopen.core.sections.words import duration
@@ -55,8 +56,7 @@ def tell(sinks: Sequence[Sink], event: Report) -> None:
                     other.take(trouble)
 
 
-@dataclass(frozen=True, slots=True)
-class SinkOption:
+class SinkOption(Struct, frozen=True):
     """An option of `watch` that concerns a sink. metavar: of its value; "": it is a flag, without a value. name: in the
     configuration file, where that is another than the option's.
     """
@@ -72,8 +72,7 @@ class SinkOption:
         return self.name or self.option.removeprefix("--").replace("-", "_")
 
 
-@dataclass(frozen=True, slots=True)
-class SinkKind:
+class SinkKind(Struct, frozen=True):
     """A kind of sink. make: the sink for those of its options that were given, by key, the version of halfopen, and the
     process that talks to the world, where there is one. check: says what is wrong with the values in a configuration
     file, as far as that can be told without making the sink; raises Unfit.

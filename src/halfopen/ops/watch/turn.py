@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.findings.concluding import verdict_on
@@ -64,8 +66,7 @@ class _Began(NamedTuple):
         return max(used_s * (1 / share - 1), taken_s * (1 / _CENSUS_TIME - 1))
 
 
-@dataclass(slots=True)
-class NamespaceTurns:
+class NamespaceTurns(Struct):
     """The turns of all namespaces, and what is known of each.
 
     policy, interval_s: as they are now; a reload sets others. reader: reads a namespace. top: how many source prefixes

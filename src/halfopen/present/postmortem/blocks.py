@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from halfopen.present.postmortem.plots import Plot
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(Struct, frozen=True):
     """A heading; level 1 is that of the document."""
 
     level: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
+class Paragraph(Struct, frozen=True):
     """A paragraph. kind: "" for plain text, "lead", "note" (smaller) or "warning"."""
 
     text: str
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BulletList:
+class BulletList(Struct, frozen=True):
     """A list of sentences."""
 
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
+class Tiles(Struct, frozen=True):
     """Figures that are seen first: the value and what it is."""
 
     tiles: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FactList:
+class FactList(Struct, frozen=True):
     """Names with their values."""
 
     rows: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TableRows:
+class TableRows(Struct, frozen=True):
     """A table. right: the columns of numbers."""
 
     head: tuple[str, ...]
@@ -53,15 +47,13 @@ class TableRows:
     right: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class CommandList:
+class CommandList(Struct, frozen=True):
     """CommandList with what each is for ("": it says so itself)."""
 
     lines: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plots:
+class Plots(Struct, frozen=True):
     """Values over one stretch of time, one plot below the other. key: what the marks of a drawing mean."""
 
     plots: tuple[Plot, ...]
@@ -72,8 +64,7 @@ class Plots:
 DocumentBlock = Heading | Paragraph | BulletList | Tiles | FactList | TableRows | CommandList | Plots
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """language: as a tag of BCP 47. made: how it was made, in a line."""
 
     title: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.history import KeptSeries, Slot, Tier, WatchedSpan
 
@@ -14,8 +15,7 @@ PlotPoint = tuple[float, float]
 PlotPiece = tuple[PlotPoint, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
+class Plot(Struct, frozen=True):
     """One magnitude from since_s to until_s (since 1970). pieces: a line for each time that was watched, gaps: the
     others. limit: a line across (None: none), with its name. band: from the first sign to the end of an incident.
     marks: alarms. ticks: releases. unit: behind a value. kind: the name of its colour.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from halfopen.core.fields.everywhere import EVERYWHERE, JudgedNamespace
 from halfopen.core.fields.listener import name_cell

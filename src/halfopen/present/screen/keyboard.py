@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 ESCAPE: Final = "escape"
 _NAMED: Final = {
@@ -32,8 +33,7 @@ _SEQUENCE: Final = re.compile(r"\x1b(?:\[\[[A-E]|\[[0-9;?]*[ -/]*[@-~]|O[A-Za-z]
 _BEGUN: Final = re.compile(r"\x1b(?:\[\[?[0-9;?]*|O)?\Z")
 
 
-@dataclass(slots=True)
-class KeyDecoder:
+class KeyDecoder(Struct):
     """Takes bytes as they come, gives keys: names for special ones, a character for the others."""
 
     _bytes: bytes = b""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from halfopen.core.where import ListenerKey
 from halfopen.present.screen.styled import StyledLine
@@ -42,8 +44,7 @@ class Wish(Enum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class TextShown:
+class TextShown(Struct, frozen=True):
     """A text that fills the screen, and the page to go back to."""
 
     title: str
@@ -51,8 +52,7 @@ class TextShown:
     back: Page
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A change that waits for a yes. lines: what it would do; ages: whether another age can be chosen."""
 
     words: str
@@ -60,8 +60,7 @@ class Question:
     ages: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenState:
+class ScreenState(Struct, frozen=True):
     """several: namespaces are watched. wider: one is watched, and the others can be asked for. replay: a record is
     shown, and nothing is read. space: the inode of the one that is shown, None: the first there is. listener: the key
     of the selected one, None: the first row. top: the first line of a text that is shown. typing: keys go into the

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from halfopen.core.fields.field import json_object

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError
@@ -32,8 +32,7 @@ _LONG: Final = _STRETCH // 2
 _CLOCK_MONOTONIC_COARSE: Final = 6
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Counted:
+class Counted(Struct, frozen=True, eq=False):
     """n request sockets: rows (n,) REQUEST, ages in s (n,), which are deferred (n,).
 
     chains (n,): the chain of the kernel's hash that each is in, where the census tells it. Rows have cookies where the

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 HEAD_MOST: Final = 8192
 """A request line with its header fields has no more bytes than this."""
@@ -25,8 +26,7 @@ class HttpRefusal(Exception):
         self.status, self.words = status, words
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True):
     """path and query: of the target, as they came. fields: by name in lower case."""
 
     method: str

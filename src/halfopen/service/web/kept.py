@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from halfopen.core.errors import UnknownTarget, UsageError
 from halfopen.core.history import HistoryAnswer, lost

@@ -12,9 +12,10 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from halfopen.linux import threads
 from halfopen.service.web.http_request import HEAD_MOST, HttpRefusal, HttpRequest, parse
@@ -48,8 +49,7 @@ _ALWAYS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpAnswer(Struct, frozen=True):
     """A whole answer."""
 
     body: bytes
@@ -58,8 +58,7 @@ class HttpAnswer:
     fields: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EventStream:
+class EventStream(Struct, frozen=True):
     """Server-sent events: the text of each, as it comes."""
 
     events: AsyncGenerator[bytes, None]

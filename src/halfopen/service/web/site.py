@@ -12,13 +12,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
 from halfopen.present.language import ENGLISH
@@ -60,8 +60,7 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
     documents: dict[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
+class _Shown(Struct, frozen=True):
     """A document, and the time of the reading that it shows."""
 
     at_s: float
@@ -72,8 +71,7 @@ class _Shown:
 Kept = Callable[[Mapping[str, str], str], bytes]
 
 
-@dataclass(slots=True)
-class _Remembered:
+class _Remembered(Struct):
     until: float
     body: bytes
 

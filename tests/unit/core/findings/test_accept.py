@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from accepting import ASLEEP, CGROUP, WAITING, found_by, judged_by
 from halfopen.core.findings.cures import (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from accepting import WAITING, found_by, judged_by
 from halfopen.core.findings.cures import (

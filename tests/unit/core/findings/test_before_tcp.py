@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.findings import excluding as excluding
 from halfopen.core.findings.cures import LookAtHost, RaiseConntrack

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import force_setattr
 
 from connections import aged, evidence, sockets
 from halfopen.core.findings.finding import Finding, Level
@@ -137,7 +138,7 @@ def test_a_proxy_does_not_leak_what_belongs_to_its_clients() -> None:
 
 def test_a_leak_that_takes_most_descriptors_is_critical() -> None:
     part = sockets(*LEAK)
-    object.__setattr__(part, "open_files", {4711: (210, 256)})
+    force_setattr(part, "open_files", {4711: (210, 256)})
     assert {one.id: one.level for one in judged(evidence(part)).findings} == {"close-wait-leak": Level.CRITICAL}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings.all_rules import RULES

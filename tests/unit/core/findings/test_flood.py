@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judge

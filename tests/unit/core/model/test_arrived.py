@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec.structs import force_setattr
 
 from halfopen.core.model.model import build, with_parts
 from halfopen.core.model.prefixes import Prefix
@@ -32,7 +33,7 @@ def test_a_source_that_asks_and_finishes_is_one_row() -> None:
     part = arrivals({"10.0.0.1": {"syns": 6}, "10.0.0.2": {"syns": 1}})
     again = arrivals({"10.0.0.1": {"finished": 5}})
     both = np.concatenate([part.sources, again.sources])
-    object.__setattr__(part, "sources", both)
+    force_setattr(part, "sources", both)
     model = with_parts(build(sample([], [listener()])), part)
     assert model.arrived is not None
     rows = model.arrived.sources

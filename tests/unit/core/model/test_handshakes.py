@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.model.handshakes import Observed, by_listener, chosen, collect, difference

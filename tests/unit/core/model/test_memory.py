@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import force_setattr, replace
 
 from connections import aged, evidence, sockets
 from halfopen.core.findings.finding import Level
@@ -47,7 +46,7 @@ def test_sockets_are_counted_by_what_they_cost() -> None:
 )
 def test_limits(change: dict[str, int], expected: dict[str, Level]) -> None:
     e = evidence(sockets())
-    object.__setattr__(e, "now", replace(e.now, sample=e.now.sample.with_part(replace(READING, **change))))
+    force_setattr(e, "now", replace(e.now, sample=e.now.sample.with_part(replace(READING, **change))))
     found = judged(e).findings
     assert all(say(one) for one in found)
     assert {one.id: one.level for one in found} == expected

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import ipaddress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from examples import examples
 from halfopen.core.findings.verdict import judge

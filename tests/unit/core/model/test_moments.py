@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from halfopen.core.model.model import build
 from halfopen.core.model.moments import Moment, last_minute, moment_of

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from examples import examples
 from halfopen.core.policy.counts import Flow, ListenerCounts
@@ -17,8 +18,7 @@ from halfopen.core.policy.stages import AlarmStage, Signal, StageTold
 QUICK = examples(100)
 
 
-@dataclass(frozen=True)
-class Second:
+class Second(Struct, frozen=True):
     """What is read at a second: who waits, unanswered for over a second, and what finished since the last."""
 
     waiting: int = 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Withholding
 from halfopen.core.policy.alarms import WatchedListener

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.policy.alarms import Alarm, Clear, Passed
 from halfopen.core.policy.counts import ListenerCounts, Subject

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from halfopen.core.errors import JournalError
 from halfopen.core.tune.ledger import Clocks, Ledger, replay
@@ -27,8 +26,7 @@ class Crash(Exception):
     pass
 
 
-@dataclass
-class World:
+class World(Struct):
     """One spot, and commands that work on it as the real ones do; killed after `fuse` steps."""
 
     spot: Spot = SPOT

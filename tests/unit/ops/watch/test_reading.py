@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.sample import QUEUES, Completeness, Process, Sample

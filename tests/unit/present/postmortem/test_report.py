@@ -8,13 +8,13 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 import kept_flood
 from halfopen import __version__

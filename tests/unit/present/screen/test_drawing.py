@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 import live as made

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from halfopen.core.findings import holder
 from halfopen.core.findings.costs import overflows_per_s
@@ -32,8 +33,7 @@ from halfopen.core.tune.keys import ABORT
 _FOR_GOOD: Final = (holder.STOPPED, holder.NO_DESCRIPTORS)
 
 
-@dataclass(frozen=True, slots=True)
-class Stuck:
+class Stuck(Struct, frozen=True):
     """Accept queues of a listener that are full or that nothing is accepted from, the fullest first; who may accept on
     them (holders), and which of these are kept from it (reasons).
     """
