@@ -16,11 +16,12 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from halfopen.core.policy.actions import Protect
 from halfopen.core.sample.guard import TC, XDP

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import structs
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 SRC = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SRC))
@@ -110,7 +112,7 @@ def play(name: str, seed: int, blind: bool) -> Play:
     except (HalfopenError, RuntimeError, subprocess.TimeoutExpired) as e:
         made.problem = str(e)
         return made
-    made.truth, made.score = truth.as_json(), asdict(said)
+    made.truth, made.score = truth.as_json(), structs.asdict(said)
     made.spoiled = truth.wire_late_s > LATE_S or truth.wire_refused > 0
     return made
 

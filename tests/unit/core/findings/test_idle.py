@@ -65,7 +65,9 @@ def test_an_idle_host() -> None:
         model(completeness=Completeness(notes=("who listens",))),
         model(completeness=Completeness(source="proc")),
         build(replace(sample([], [listener()]), parts=(BeforeTcp(1.0, Conntrack(95, 100)),))),
-        build(replace(sample([], [listener()]), parts=(MemoryReading.__new__(MemoryReading),))),
+        build(
+            replace(sample([], [listener()]), parts=(MemoryReading(4096, 300, (1000, 2000, 3000), False, 0, 100, 0),))
+        ),
     ],
 )
 def test_what_a_rule_may_speak_of_is_judged(now: Model) -> None:
