@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model, fullest_first

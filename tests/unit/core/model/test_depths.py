@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.live import with_ages
