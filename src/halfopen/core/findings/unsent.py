@@ -7,10 +7,10 @@ second, cannot be sent. So none is ever older, however many retries there are, a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import Evidence
@@ -37,8 +37,7 @@ _PART: Final = 0.25
 _PERHAPS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
+class Unsent(Struct, frozen=True):
     """gone: this many of a listener's requests came to their second SYN-ACK between the looks and were given up."""
 
     view: ListenerView

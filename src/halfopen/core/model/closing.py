@@ -4,10 +4,11 @@ growth. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from halfopen.core.closing_filter import CLIENTS_OF
@@ -61,8 +62,7 @@ _HELD: Final = (ESTABLISHED, SYN_SENT, CLOSE_WAIT)
 _SOME: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class SocketGroup:
+class SocketGroup(Struct, frozen=True):
     """Connections of one process (None: of nobody that was found), state, peer and signature.
 
     incoming: they came to a listener, on `local_port`; else they were opened towards `peer`. peers: how many that are;
@@ -138,8 +138,7 @@ class SocketGroup:
         return self.count > 1 and self.oldest_s - self.youngest_s <= CLUMP_S
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClosingModel:
+class ClosingModel(Struct, frozen=True, eq=False):
     """The connections of a namespace. groups: the largest first. destinations: with the most ports used, first.
     by_state: how many are in each state, (STATES,). seconds: between the two looks; None: there was one.
     """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from halfopen.core.model.closing_addresses import local_text, peer_ids, remote_text
@@ -16,8 +16,7 @@ from halfopen.core.units import endpoint_text
 _MOST_DESTINATIONS: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """One destination of outgoing connections: `used` local ports of `room` are taken towards it, `waiting` of them by
     TIME_WAIT, from one address of ours.
     """
