@@ -61,7 +61,8 @@ def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) ->
     assert done.stdout.splitlines() == [
         f"{file}: valid; it sets",
         '  interval = "1m30s"',
-        '  metrics_file = "/tmp/x.prom"',
+        "  [metrics]",
+        '    file = "/tmp/x.prom"',
         "Every other key has its default.",
     ]
     file.write_text("\n\n[alarm]\nminimun = 3\n")

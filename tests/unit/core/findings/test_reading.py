@@ -34,7 +34,7 @@ def test_deferred_ones_are_no_trouble() -> None:
 @pytest.mark.parametrize(
     ("rate", "level", "words"),
     [
-        (400, Level.WARNING, "400/s SYNs are dropped although no queue is full"),
+        (400, Level.WARNING, "400 SYNs/s are dropped although no queue is full"),
         (0, Level.NOTICE, "300 SYNs were dropped, and not because of a full accept queue. None was dropped in 0.5 s"),
     ],
 )
