@@ -19,7 +19,7 @@ from halfopen.wire.rtnetlink import Device, Route
 _SOL_NETLINK: Final = 270
 _GET_STRICT_CHK: Final = 12
 _BYTES: Final = 64 * 1024
-# A router with the whole Internet in its table is not read to the end.
+# The table of a router may hold the routes of the whole Internet: read no more than this.
 _MOST_ROUTES: Final = 20_000
 _HEADERS: Final = {AF_INET: 40, AF_INET6: 60}
 
@@ -34,7 +34,7 @@ def devices() -> list[Device]:
 
 
 def local_prefixes() -> list[Route]:
-    """The prefixes whose packets are for this host: of each address, and 127.0.0.0/8.
+    """The prefixes that the kernel delivers locally: one for each address of the host, and 127.0.0.0/8.
 
     Raises: NotPermitted, KernelError, WireError.
     """
@@ -42,9 +42,9 @@ def local_prefixes() -> list[Route]:
 
 
 def most_mss() -> tuple[int, int]:
-    """The largest segment that every route of the main table lets us announce, for IPv4 and IPv6; 65535: none says.
+    """The largest MSS that every route of the main table allows to announce (IPv4, IPv6); 65535: no route limits it.
 
-    Of a very long table, the first ones. Raises: NotPermitted, KernelError, WireError.
+    Of a very long table only the first routes count. Raises: NotPermitted, KernelError, WireError.
     """
     found = []
     for family, headers in _HEADERS.items():
@@ -69,7 +69,7 @@ def _dump(request: bytes) -> Iterator[tuple[memoryview, int, int, int]]:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_WITHIN_S, 0))
             try:
                 s.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
-            except OSError:  # before Linux 4.20 it tells more than is asked for
+            except OSError:  # before Linux 4.20: the dump is then not filtered
                 pass
             s.send(request)
             while True:
@@ -77,7 +77,7 @@ def _dump(request: bytes) -> Iterator[tuple[memoryview, int, int, int]]:
                 for start, end, kind, *_ in netlink.messages(data):
                     if kind in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
                         code = netlink.error_code(data, start, end)
-                        # A table that was never made has no routes; no IPv6, no table at all.
+                        # ENOENT: the table was never created, so it has no routes. EOPNOTSUPP and the like: no IPv6.
                         if code not in (0, errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
                             raise KernelError("reading devices and routes", code, os.strerror(code))
                         return

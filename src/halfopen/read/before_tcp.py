@@ -20,7 +20,7 @@ _BYTES: Final = 64 * 1024
 
 
 def probe(earlier: BeforeTcp | None = None) -> Probe:
-    """The probe of what is before TCP; earlier: the reading before."""
+    """The probe of losses before TCP; earlier: the previous reading, for rates."""
 
     def looked(draft: Draft) -> BeforeTcp:
         return read(earlier, draft.tables)
@@ -29,9 +29,9 @@ def probe(earlier: BeforeTcp | None = None) -> Probe:
 
 
 def read(earlier: BeforeTcp | None = None, tables: CounterTables | None = None) -> BeforeTcp:
-    """The counters now; a part that this kernel or its privileges do not show is left out.
+    """The counters now, without those that this kernel does not have or the privileges do not allow to read.
 
-    tables: what /proc/net/snmp and netstat just said; None: they are read.
+    tables: /proc/net/snmp and netstat, if they were just read; None: they are read here.
     """
     now = time.monotonic()
     ip = _ip(tables or counter_tables())
@@ -41,8 +41,8 @@ def read(earlier: BeforeTcp | None = None, tables: CounterTables | None = None) 
 def _conntrack() -> Conntrack | None:
     """None where the module is not loaded.
 
-    Each name below /proc/sys/net is looked for among those of all namespaces: with hundreds of them, opening one takes
-    ten times as long as reading the counters, which tell the number of entries too.
+    The number of entries is taken from the counters, not from nf_conntrack_count: the kernel searches a name below
+    /proc/sys/net among those of all namespaces, so with hundreds of them opening it takes ten times as long.
     """
     told = before_tcp.conntrack_counters(small_files.read(f"{_NET}/stat/nf_conntrack") or b"")
     drops, failed, early = (told.get(name, 0) for name in ("drop", "insert_failed", "early_drop"))
@@ -67,7 +67,7 @@ def _cpus() -> tuple[Softnet, ...]:
 
 
 def _devices() -> tuple[Received, ...]:
-    """The devices; none where rtnetlink is refused or does not know the question."""
+    """The devices; none if rtnetlink is refused or does not support the request."""
     found = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as s:
@@ -88,7 +88,7 @@ def _devices() -> tuple[Received, ...]:
 
 
 def _name(index: int) -> str:
-    """The name of a device; empty for one that is gone."""
+    """The name of a device; empty if the device is gone."""
     try:
         return socket.if_indextoname(index)
     except OSError:

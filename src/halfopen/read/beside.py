@@ -10,14 +10,14 @@ from halfopen.core.model.beside import Beside, full_queues
 from halfopen.linux.netns import Netns
 from halfopen.read import discover, head
 
-# The command takes a quarter of a second in all; a namespace takes about 0.5 ms.
+# `status` takes a quarter of a second in all, and a namespace about 0.5 ms.
 BUDGET_S: Final = 0.02
 
 
 def beside(own: int, budget_s: float = BUDGET_S) -> Beside:
-    """The namespaces other than the one with this inode, as far as names and processes lead to them.
+    """The queues of all namespaces but the one with this inode, found by their names and processes.
 
-    One that only a descriptor holds is not found: that search takes longer (`read.discover`).
+    A namespace that only a descriptor holds is not found: that search takes longer (`read.discover`).
     """
     until_s = time.monotonic() + budget_s
     found = [ns for ns in discover.inhabited(until_s) if ns.inode != own]
@@ -29,7 +29,7 @@ def beside(own: int, budget_s: float = BUDGET_S) -> Beside:
             break
         try:
             accept, syn = _full(ns)
-        except HalfopenError:  # gone meanwhile, or it may not be entered
+        except HalfopenError:  # the namespace is gone, or we may not enter it
             unseen += 1
             continue
         accept_full += accept

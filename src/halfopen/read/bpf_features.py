@@ -20,10 +20,10 @@ _JIT: Final = "/proc/sys/net/core/bpf_jit_enable"
 
 
 class BpfProgram(Struct, frozen=True):
-    """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
+    """An eBPF object. where: the class that loads and attaches it, as `module:Class`.
 
-    parts: optional programs as (name, purpose, since); the class lists those that did not load in `refused`. since:
-    the version of Linux that first has what the program uses; (0, 0) where that is not the question.
+    needs: capabilities. since: the version of Linux that first has what the program uses; (0, 0): not known by version.
+    parts: optional programs as (name, purpose, since); the class lists those that did not load in `refused`.
     """
 
     name: str
@@ -87,7 +87,7 @@ PROGRAMS: Final = (
         "how long completed handshakes take",
         parts=(
             ("arrived", "arrivals of half-open connections, counted", _TRAMPOLINES),
-            # Its function came with a bug fix, into the kernels that distributions keep up as well.
+            # Its function came with a bug fix that was backported widely, so the version says nothing.
             ("given_up", "half-open connections that the kernel gave up, counted", (0, 0)),
             ("cookies", "distinguishing handshakes by SYN cookie from others", _TRAMPOLINES),
         ),
@@ -151,7 +151,7 @@ def _program(program: BpfProgram) -> Iterator[Feature]:
 
 
 def _dated(feature: Feature, since: tuple[int, int]) -> Feature:
-    """The feature with the version of Linux that has it, where the running kernel is older."""
+    """The feature; if the running kernel is older than `since`, with that version as the grant."""
     if feature.grants != (NEWER_KERNEL,) or kernel_release.running() >= since:
         return feature
     return replace(feature, grants=(_linux(since),))
@@ -162,7 +162,7 @@ def _linux(version: tuple[int, int]) -> Grant:
 
 
 def _part(name: str, since: tuple[int, int]) -> Grant:
-    """The grant for a program of an object whose other programs load."""
+    """The grant for an optional program, when the required programs of its object do load."""
     if (off := switched_off(name)) is not None:
         return off
     if kernel_release.running() < since:

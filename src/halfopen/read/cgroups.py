@@ -42,7 +42,7 @@ def freezer(cgroup: str) -> str | None:
 
 
 def thaws(v2: str | None, v1: str | None) -> str:
-    """The file of the cgroup that was frozen, this one or one above it; "" where none is.
+    """The file that thaws the frozen cgroup, which is this one or an ancestor; "" if none is frozen.
 
     Sources: cgroup_freeze_write(), kernel/cgroup/cgroup.c; freezer_self_freezing_read(), legacy_freezer.c there.
     """
@@ -60,7 +60,7 @@ def thaws(v2: str | None, v1: str | None) -> str:
 
 
 def _below(roots: tuple[str, ...], path: str, witness: str) -> str | None:
-    """The path below the first of these mount points where it has the file that witnesses it."""
+    """The directory of `path` below the first of these mount points where it has the file `witness`; None: nowhere."""
     for root in roots:
         directory = os.path.normpath(f"{root}/{path}")
         if directory.startswith(root) and os.path.exists(f"{directory}/{witness}"):
@@ -82,7 +82,7 @@ def quotas(directory: str | None) -> tuple[Quota, ...]:
 
 
 def quota(directory: str, text: str) -> Quota | None:
-    """The quota in the text of cpu.stat; None where none was ever in force."""
+    """The quota in the text of cpu.stat; None if no quota was ever in force."""
     values = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
     try:
         periods, throttled = int(values.get("nr_periods", 0)), int(values.get("nr_throttled", 0))

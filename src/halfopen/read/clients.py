@@ -17,7 +17,7 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import peers, sockdiag
 from halfopen.wire import inet_diag
 
-# This many take 96 MB of netlink messages, and a second; above it halfopen does not read whose they are.
+# A dump of this many takes a second and 96 MB of netlink messages; with more, the clients are not read.
 MOST: Final = 1_000_000
 
 
@@ -32,7 +32,7 @@ def read() -> KnownClients:
 
 
 def established() -> NDArray[np.uint64]:
-    """The sources of established connections, each once and in order, (E,). Raises: as `read`."""
+    """The distinct sources of established connections, sorted, (E,). Raises: as `read`."""
     request = inet_diag.dump_request(1 << inet_diag.TCP_ESTABLISHED)
     found, count = [np.empty(0, dtype=np.uint64)], 0
     with open_sock_diag() as look:

@@ -32,7 +32,7 @@ from halfopen.read.probe import Draft, Probe
 from halfopen.wire import closing_diag, inet_diag, netlink
 
 _Table = tuple[NDArray[Any], NDArray[Any]]
-# Names of more processes than this, those that hold most, are not asked for; and how full the descriptors are of fewer.
+# Limits of what is looked up by process, for those that hold the most connections: names, and open descriptors.
 _NAMED: Final = 4096
 _WITH_FILES: Final = 512
 # Processes that hold the most, which are looked at for whether they run.
@@ -40,7 +40,7 @@ _WITH_STATES: Final = 64
 
 
 def probe(states: int = ALL_STATES, *, with_owners: bool = True) -> Probe:
-    """The probe of the sockets in these states, a bit each; with_owners: with the processes that hold them."""
+    """The probe of the sockets in these states (one bit each); with_owners: with the processes that hold them."""
 
     def work(draft: Draft) -> OpenSockets:
         return read(draft.way, states, with_owners=with_owners, notes=draft.notes, listeners=draft.listeners)
@@ -49,7 +49,7 @@ def probe(states: int = ALL_STATES, *, with_owners: bool = True) -> Probe:
 
 
 def count() -> SocketCounts:
-    """How many sockets of the calling thread's namespace are in each state, without reading them; by eBPF alone.
+    """How many sockets of the calling thread's namespace are in each state, without reading them; needs eBPF.
 
     Raises: Unsupported, NotPermitted, KernelError.
     """
@@ -59,8 +59,8 @@ def count() -> SocketCounts:
 def read(
     way: str, states: int, *, with_owners: bool, notes: list[str], listeners: NDArray[Any] | None = None
 ) -> OpenSockets:
-    """The sockets of the calling thread's namespace; `notes` gets a line for what could not be had. listeners: (L,)
-    LISTENER, to tell which of the processes listen, where connections that came to them are in CLOSE_WAIT.
+    """The sockets of the calling thread's namespace. notes: gets a line for each thing that could not be read.
+    listeners: (L,) LISTENER, to find which processes listen, if connections that they accepted are in CLOSE_WAIT.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
     """
@@ -96,8 +96,8 @@ def _table(way: str, states: int, notes: list[str]) -> tuple[_Table, str]:
 
 
 def give_cookies(states: int) -> None:
-    """Have each socket of the calling thread's namespace in these states get its cookie: the kernel gives one out when
-    it is first asked for it, as in a dump, which is thrown away.
+    """Make the kernel generate the cookies of all sockets of the calling thread's namespace in these states. It does so
+    when a cookie is first asked for: by a dump, whose output is discarded.
 
     Raises: Unsupported, NotPermitted, KernelError.
     """

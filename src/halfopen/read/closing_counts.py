@@ -1,4 +1,4 @@
-"""How many connections are in each state, for a process that reads again and again: counted now and then, by eBPF."""
+"""How many connections are in each state, for a process that reads repeatedly: counted now and then, by eBPF."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from halfopen.core.sample.closing import SocketCounts
 from halfopen.read import closing, procfs
 from halfopen.read.probe import Draft, Probe
 
-# A count goes through the whole hash, which all namespaces share: so rarely, and for at most so much of the time.
+# A count walks the whole hash, which all namespaces share: at most this often, and for at most this share of the time.
 _EVERY_S: Final = 15.0
 _SHARE: Final = 0.005
-# Where they were few, the totals are looked at again so often.
+# Namespaces with few sockets are not counted; their totals in /proc are looked at again this often.
 _FEW_S: Final = 5.0
 
 
@@ -26,15 +26,15 @@ class SocketCounter:
         self._last: dict[int, tuple[float, SocketCounts | None]] = {}
 
     def probe(self, inode: int) -> Probe:
-        """The probe of a namespace's counts; what it may not count is left out."""
+        """The probe of a namespace's counts; the part is empty if counting is not permitted."""
         return Probe("connections by state", ("bpf:closing",), lambda draft: self._count(inode, draft))
 
     def forget(self, inode: int) -> None:
-        """The namespace is gone."""
+        """Drop the counts of a namespace that is gone."""
         self._last.pop(inode, None)
 
     def keep(self, inodes: Collection[int]) -> None:
-        """There are no other namespaces."""
+        """Drop the counts of all other namespaces: they are gone."""
         if len(self._last) > len(inodes):
             self._last = {inode: last for inode, last in self._last.items() if inode in inodes}
 

@@ -1,4 +1,4 @@
-"""A glance at open and closing connections: numbers of /proc, and a dump of CLOSE_WAIT alone where there may be any."""
+"""A glance at open and closing connections: totals of /proc, and a dump of CLOSE_WAIT only if there may be any."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import procfs, sockdiag
 from halfopen.wire import inet_diag, netlink
 
-# More are not counted: it is bad enough then.
+# Counting stops here: a higher number would not change the verdict.
 _ENOUGH_BYTES: Final = 16 * 1024 * 1024
 
 
 def glance(ns: Netns, listeners: int, *, least: int = MANY) -> ClosingGlance:
-    """A glance at a namespace that has that many listeners; empty where it cannot be had. Connections in CLOSE_WAIT are
-    counted where at least that many sockets are open.
+    """A glance at a namespace with this number of listeners; empty if it cannot be read. Connections in CLOSE_WAIT are
+    counted if at least `least` sockets are open.
     """
     try:
         return ns.run(lambda: _glance(listeners, least))

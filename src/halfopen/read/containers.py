@@ -9,7 +9,7 @@ from halfopen.core.errors import DAMAGED
 from halfopen.core.units import printable
 from halfopen.linux import small_files
 
-# {id}: of the container, 64 digits. Where a runtime may be asked, it is not: these are its own records.
+# {id}: of the container, 64 digits. Runtimes are not asked through their sockets; these are the files they write.
 DOCKER: Final = "/var/lib/docker/containers/{id}/config.v2.json"
 CONTAINERD: Final = tuple(
     f"/run/containerd/io.containerd.runtime.v2.task/{namespace}/{{id}}/config.json"
@@ -31,10 +31,10 @@ _known: dict[str, str] = {}
 
 
 def container_name(id: str) -> str:
-    """The name of the container with this id (64 digits), `pod/container` in Kubernetes; empty where none is at hand.
+    """The name of the container with this id (64 digits), `pod/container` in Kubernetes; empty if no record has it.
 
-    A name that was found is remembered; one that was not is looked for again, as a runtime writes it down a moment
-    after the container's first process is there.
+    A name is remembered once it was found. A missing one is looked for again, because a runtime writes its record a
+    moment after the container's first process has started.
     """
     found = _known.get(id)
     if found is None:
@@ -91,5 +91,5 @@ def _labelled(labels: Any) -> str:
 
 
 def _clean(name: str) -> str:
-    """Whoever starts a container chooses its name."""
+    """The name, printable and shortened: the user who starts a container chooses it."""
     return printable(name)[:_NAME_MOST]

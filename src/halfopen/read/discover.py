@@ -16,8 +16,9 @@ from halfopen.read.owners import process
 
 
 class Discovered(Struct):
-    """The namespaces found, this process's own first; how many processes could not be asked; and how many there was no
-    time to look into for descriptors of namespaces."""
+    """The namespaces found, this process's own first. refused: processes that could not be examined. passed_over:
+    processes whose descriptors there was no time to search for namespaces.
+    """
 
     namespaces: list[Netns] = field(default_factory=list)
     refused: int = 0
@@ -47,14 +48,14 @@ def _named() -> dict[int, tuple[str, str]]:
                 facts = os.stat(path)
             except OSError:
                 continue
-            # `ip netns` makes a plain file first and mounts the namespace on it, and takes it off before the file.
+            # `ip netns add` creates a plain file, then mounts the namespace on it; `delete` unmounts before it unlinks.
             if facts.st_dev == nsfs:
                 names.setdefault(facts.st_ino, (name, path))
     return names
 
 
 def _members(asked: Iterable[int], until_s: float = math.inf) -> tuple[dict[int, list[int]], int]:
-    """Inode of a namespace → its processes, in order, as far as there is time; and how many refused to be asked."""
+    """Inode of a namespace → its processes, ascending, until time is up; and how many could not be examined."""
     members: dict[int, list[int]] = {}
     refused = 0
     for pid in asked:
@@ -72,7 +73,7 @@ def _members(asked: Iterable[int], until_s: float = math.inf) -> tuple[dict[int,
 
 
 def inhabited(until_s: float) -> list[Netns]:
-    """The namespaces that have a name or a process, found as far as there is time (monotonic); not who lives there."""
+    """The namespaces with a name or a process that are found before `until_s` (monotonic); `lives_in` is not filled."""
     named = _named()
     found = [Netns(name, inode, path) for inode, (name, path) in named.items()]
     members, _ = _members(pids(), until_s)
@@ -83,14 +84,14 @@ def inhabited(until_s: float) -> list[Netns]:
 
 
 def inhabitant_of(ns: Netns) -> str:
-    """Who lives in a namespace, by the process it is named for; empty where it is named otherwise."""
+    """The process in a namespace named pid:N, with its unit or container; empty for other names."""
     pid = ns.name.removeprefix("pid:")
     return _inhabitant([int(pid)]) if pid.isdigit() and pid != ns.name else ""
 
 
 def discover() -> Discovered:
-    """Find every network namespace: each named by its name where it has one, else by its first process as pid:N, else
-    by the path of what holds it: a bind mount, or a descriptor.
+    """Find every network namespace. Each is called by its name if it has one, else pid:N after its first process, else
+    by the path of the bind mount or descriptor that holds it.
 
     `Netns.name` is what `--netns` takes; `Netns.lives_in` says who lives there.
     """

@@ -1,4 +1,4 @@
-"""Feature probes: each thing is done, not guessed from a version or a privilege. What is tried is undone at once."""
+"""Feature probes: each feature is tried, not guessed from a version or a privilege, and the trial is undone at once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from halfopen.read.listener_options import duplicate
 
 _NO_DESCRIPTOR: Final = 2**31 - 1
 _PF_KTHREAD: Final = 0x200000
-# The grant where nothing says which kernel has a feature.
+# The grant if it is not known which kernel has the feature.
 NEWER_KERNEL: Final = Grant("kernel", "a newer kernel, or one built with it")
 
 
 def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...] = ()) -> Feature:
-    """Do `work`; what it raises is why the feature is not there, what it returns is a detail to show."""
+    """Try a feature by calling `work`: what it raises is the reason that the feature is missing; what it returns is
+    shown.
+    """
     grants: tuple[Grant, ...] = ()
     outcome = Outcome.NO
     try:
@@ -77,7 +79,7 @@ def _support(e: Unsupported) -> Grant:
 
 
 def switched_off(name: str) -> Grant | None:
-    """What would let an eBPF program load that the user refuses by name; None for any other."""
+    """The grant for an eBPF program that the user refused by name; None if the user did not."""
     return Grant("setting", f"not naming it in {REFUSE}", f"unset {REFUSE}") if refused_by_name(name) else None
 
 
@@ -137,7 +139,7 @@ def others() -> tuple[Feature, ...]:
 
 
 def _programs() -> Iterator[int]:
-    """The processes of other users, without the kernel's own; where there are none, the other ones of this user."""
+    """The processes of other users, without kernel threads; if there are none, the other processes of this user."""
     mine: list[int] = []
     others = 0
     for pid in proc.pids():
@@ -158,7 +160,9 @@ def _programs() -> Iterator[int]:
 
 
 def _reach(ask: Callable[[int], object], refused: str) -> str:
-    """Ask of every program. Nothing to say when all let us, how many did not when some did. Raises: NotPermitted."""
+    """Call `ask` for every program. Returns "" if all succeed, otherwise how many were refused. Raises: NotPermitted if
+    all were.
+    """
     asked = hidden = 0
     for pid in _programs():
         try:
@@ -186,7 +190,7 @@ def _owners() -> str:
 
 def _pidfd_getfd() -> Feature:
     id, purpose = "pidfd_getfd", "reading what programs set on listeners (TCP_SYNCNT), and tune listener"
-    # The privilege is looked at before the descriptor (pidfd_getfd()), so this duplicates nothing.
+    # The kernel checks the privilege before the descriptor (pidfd_getfd()), so an invalid one tests it harmlessly.
     refused = "other users' programs are out of reach"
     made = tried(id, purpose, lambda: _reach(lambda pid: duplicate(pid, _NO_DESCRIPTOR), refused), ("CAP_SYS_PTRACE",))
     if made.outcome is Outcome.NO and proc.yama_scope() == "3":

@@ -1,5 +1,5 @@
-"""Packet filter rules of the calling thread's namespace that would drop the ACKs of handshakes which netfilter did not
-see begin.
+"""Packet filter rules of the calling thread's namespace that would drop the last ACKs of handshakes whose SYN netfilter
+did not see, because a guard answered it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _TRACKS: Final = re.compile(r"\bct (state|status|mark)\b")
 
 
 def rules() -> tuple[str, ...] | None:
-    """The lines of the nf_tables ruleset of the namespace, those of iptables-nft included; None where the nft command
-    is missing, refused or does not answer. Rules of iptables-legacy are not among them.
+    """The lines of the nf_tables ruleset of the namespace, including iptables-nft but not iptables-legacy. None if the
+    nft command is missing, refused or does not answer.
     """
     try:
         done = subprocess.run(_NFT, capture_output=True, text=True, errors="replace", timeout=_WITHIN_S, check=False)
@@ -28,7 +28,7 @@ def rules() -> tuple[str, ...] | None:
 
 
 def new_without_syn(lines: tuple[str, ...]) -> str:
-    """The first rule that drops packets of connections that are new and begin with anything but a SYN; "" for none."""
+    """The first rule that drops packets which are new to connection tracking and are not SYNs; "" if there is none."""
     return next((line for line in lines if _NEW.search(line) and _NOT_SYN.search(line) and _DROPS.search(line)), "")
 
 

@@ -1,4 +1,4 @@
-"""The guards of this machine, whoever armed them, found by their programs, and whether one could be armed here."""
+"""The guards of this machine, found by their eBPF programs, and whether one could be armed here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from halfopen.read.probe import Draft, Probe
 _DATA: Final = ".data"
 _LINK: Final = "anon_inode:bpf_link"
 _KFUNC: Final = "bpf_sk_assign_tcp_reqsk"
-# Looking at all eBPF links of the machine takes a fifth of a millisecond, and more where there are many.
+# Listing the eBPF links of the machine takes a fifth of a millisecond, or more if there are many.
 _LOOK_S: Final = 2.0
 _LOOK_SOON_S: Final = 0.1
 _NO_GUARDS: Final = Guards((), None)
@@ -26,8 +26,8 @@ _NEEDS: Final = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
 
 
 def probe(*, wanted: bool = False) -> Probe:
-    """The probe of the guards in the namespace of the reading. wanted: also probe whether one could be armed, and what
-    the guards have counted by the time the probe is made.
+    """The probe of the guards in the namespace of the reading. wanted: also whether one could be armed, and what
+    the guards had counted when this function was called.
     """
     earlier = _guards_or_none() if wanted else []
 
@@ -40,8 +40,8 @@ def probe(*, wanted: bool = False) -> Probe:
 
 
 class GuardsSeen:
-    """The guards of this machine for a process that reads repeatedly: if there are none, and no connection waits whose
-    flood a guard could now answer instead, it looks for them again only after a while.
+    """The guards of this machine, for a process that reads repeatedly. While it finds none, it looks again only now and
+    then: sooner if requests wait in a SYN queue, because somebody may arm a guard against their flood.
     """
 
     def __init__(self) -> None:
@@ -68,10 +68,10 @@ class GuardsSeen:
 
 
 def possible() -> bool | None:
-    """Whether this kernel has what a guard needs, and this process the privileges; a trial may still show otherwise.
-    None if that could not be determined: the next call asks again.
+    """Whether this kernel and the privileges of this process allow a guard, as far as can be told without a trial. None
+    if that could not be determined: the next call asks again.
     """
-    # The capabilities of a user namespace load no program.
+    # Capabilities in a user namespace do not allow to load programs.
     if (elsewhere := proc.in_user_namespace()) or proc.lacking(_NEEDS):
         return False
     try:
@@ -80,20 +80,20 @@ def possible() -> bool | None:
         return None
 
 
-# The kernel's types are some megabytes to read.
+# Cached: reading the kernel's BTF means reading megabytes.
 @lru_cache(maxsize=1)
 def _kernel_can() -> bool:
     return loader.kernel_has_function(_KFUNC)
 
 
 def guards(*, holders: bool = True) -> list[FoundGuard]:
-    """Every guard of this machine. holders: look for the processes, which takes long where there are many.
+    """Every guard of this machine. holders: also find the process of each, which is slow with many processes.
 
     Raises: NotPermitted without CAP_SYS_ADMIN, Unsupported, KernelError.
     """
     by_program: dict[int, list[tcx.TcxLink]] = {}
     for link in tcx.links(PROGRAM):
-        # One guard may have both of its programs attached; they share their maps.
+        # A guard may have two programs attached, which share their maps.
         by_program.setdefault(dict(link.maps).get("counts", -link.program_id), []).append(link)
     pids = _holders({link.id for links in by_program.values() for link in links}) if holders and by_program else {}
     found = []
@@ -101,12 +101,12 @@ def guards(*, holders: bool = True) -> list[FoundGuard]:
         try:
             found.append(_read(links, pids))
         except HalfopenError:
-            continue  # it went meanwhile
+            continue  # the guard has just ended
     return found
 
 
 def guards_in(inode: int, *, holders: bool = False) -> list[FoundGuard]:
-    """The guards of one namespace; none if they cannot be seen. holders: as for `guards`."""
+    """The guards of one namespace; empty if they cannot be read. holders: as for `guards`."""
     return [one for one in _guards_or_none(holders=holders) if one.netns_inode == inode]
 
 
@@ -119,7 +119,7 @@ def _guards_or_none(*, holders: bool = False) -> list[FoundGuard]:
 
 def _read(links: list[tcx.TcxLink], pids: dict[int, int]) -> FoundGuard:
     by_name = dict(links[0].maps)
-    # libbpf puts the object's name, or as much of it as there is room for, before that of the section.
+    # libbpf names the map of a section after the object (truncated) and the section.
     settings = _settings(next(id for name, id in by_name.items() if name.endswith(_DATA)))
     fd = tcx.open_map(by_name["counts"], COUNTS.itemsize)
     try:
@@ -161,13 +161,13 @@ def _holders(links: set[int]) -> dict[int, int]:
 
 
 def links_of(pid: int) -> list[int]:
-    """The eBPF links that a process has descriptors of, by their ids; none where that is hidden."""
+    """The ids of the eBPF links that a process holds; empty if its descriptors are hidden."""
     directory, found = f"/proc/{pid}/fd", []
     try:
         for name in os.listdir(directory):
             if os.readlink(f"{directory}/{name}") == _LINK:
                 text = small_files.text(f"/proc/{pid}/fdinfo/{name}")
                 found += [int(line.split()[1]) for line in text.splitlines() if line.startswith("link_id:")]
-    except (OSError, ValueError, IndexError):  # it ended, or is not ours to look at
+    except (OSError, ValueError, IndexError):  # it has ended, or we may not look at it
         pass
     return found

@@ -19,7 +19,7 @@ from halfopen.read.probe import Draft
 def begin(way: str, before: Head | None = None) -> Draft:
     """The draft of the calling thread's namespace: who listens, and how full the SYN queues are.
 
-    before: an earlier reading of it; where its digest says that nothing changed since, its very arrays are taken over,
+    before: an earlier reading. If its digest shows that nothing has changed, its arrays are reused (the same objects),
     and nothing else is read.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
@@ -40,12 +40,12 @@ def begin(way: str, before: Head | None = None) -> Draft:
     queues, after, notes = _queues(listeners)
     draft = Draft(way, "diag" if queues is None else "bpf", listeners, queues, looked_at, shaken, notes=notes)
     if not shaken and after == digest:
-        draft.digest = after  # nothing changed while they were read
+        draft.digest = after  # nothing changed during the reading
     return draft
 
 
 def _digest(before: Head) -> int | None:
-    """The digest of the listeners now; None where eBPF does not read their queues."""
+    """The digest of the listeners now; None if eBPF cannot read their queues."""
     if before.queues is None or not len(before.queues):
         return None
     try:
@@ -66,7 +66,7 @@ def from_proc(way: str, why: str) -> Draft:
 
 
 def _queues(listeners: NDArray[Any]) -> tuple[NDArray[Any] | None, int | None, list[str]]:
-    """The queues of L listeners as eBPF reads them, (L,) QUEUES, and their digest; None, and why, where it cannot."""
+    """The queues of L listeners, (L,) QUEUES, by eBPF, and their digest; or None, None and the reason in a note."""
     if not len(listeners):
         return np.empty(0, dtype=QUEUES), None, []
     try:

@@ -1,4 +1,4 @@
-"""Network namespaces without a name that is known and without a process: held by a bind mount, or by a descriptor."""
+"""Network namespaces that have no known name and no process: a bind mount or a descriptor holds them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from halfopen.linux import proc
 from halfopen.linux.mounts import mounts
 from halfopen.read.owners import namespace_files
 
-# A machine may have a million descriptors, at some 10 us each: this long at most, and this share of the time where the
-# search is made again and again.
+# A machine may have a million descriptors, and looking at each takes some 10 us: search for this long at most, and in a
+# process that searches repeatedly for at most this share of the time.
 _BUDGET_S: Final = 0.3
 _SHARE: Final = 0.05
-# Where /proc is not through by then, eBPF is quicker, if it may be used.
+# If the search through /proc takes longer than this, eBPF is quicker, where it may be used.
 _AT_FIRST_S: Final = 0.02
 _NET: Final = re.compile(r"net:\[(\d+)\]")
 
 
 class Holdings(Struct, frozen=True):
-    """The paths that hold namespaces: inode → a path that opens it; and how many processes there was no time for."""
+    """The paths that hold namespaces: inode → a path that opens it. passed_over: processes there was no time for."""
 
     by_inode: dict[int, str] = field(default_factory=dict)
     passed_over: int = 0
 
     def still(self) -> Holdings:
-        """Those whose path still leads there."""
+        """The entries whose path still leads to the same namespace."""
         there = {inode: path for inode, path in self.by_inode.items() if _inode(path) == inode}
         return Holdings(there, self.passed_over)
 
@@ -42,7 +42,7 @@ _again_at = 0.0
 def held(pids: Iterable[int], budget_s: float = _BUDGET_S) -> Holdings:
     """The namespaces that bind mounts and descriptors of these processes hold.
 
-    A search is not made anew before it would take more than 5 % of the time; until then what it found is looked after.
+    A search is repeated only when it takes less than 5 % of the time; until then its results are checked and reused.
     """
     global _found, _again_at
     began = time.monotonic()
@@ -70,7 +70,7 @@ def _inode(path: str) -> int | None:
 
 
 def held_by_mounts(pids: Iterable[int], until_s: float) -> Iterator[tuple[int, str]]:
-    """Namespaces that are mounted somewhere, as tools do that keep their names elsewhere: (inode, path)."""
+    """Namespaces that are bind-mounted outside the usual directories, as some tools do: (inode, path)."""
     seen: set[str] = set()
     for pid in (os.getpid(), *pids):
         if time.monotonic() > until_s:
@@ -90,8 +90,8 @@ def held_by_mounts(pids: Iterable[int], until_s: float) -> Iterator[tuple[int, s
 
 
 def held_by_descriptors(pids: Iterable[int], until_s: float) -> tuple[dict[int, str], int]:
-    """Namespaces that descriptors of these processes are open for: inode → path; and how many processes there was no
-    time for. Those with few descriptors come first, where the kernel tells how many.
+    """Namespaces that descriptors of these processes hold: inode → path; and how many processes there was no time for.
+    Processes with few descriptors come first, if the kernel shows their number.
     """
     found: dict[int, str] = {}
     mine = sorted((size, pid) for pid in pids if (size := proc.open_files(pid)) is not None)
@@ -102,7 +102,7 @@ def held_by_descriptors(pids: Iterable[int], until_s: float) -> tuple[dict[int, 
 
 
 def _told_by_bpf() -> dict[int, str] | None:
-    """The same of all processes; None where eBPF cannot tell."""
+    """The same for all processes; None if eBPF cannot be used."""
     files = namespace_files()
     if files is None:
         return None
@@ -119,7 +119,7 @@ def _told_by_bpf() -> dict[int, str] | None:
 
 
 def _look_into(pid: int, until_s: float, found: dict[int, str]) -> bool:
-    """Whether all descriptors of a process were looked at in time."""
+    """Look at all descriptors of a process. Returns whether there was time for all."""
     try:
         directory = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

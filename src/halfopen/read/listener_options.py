@@ -1,7 +1,7 @@
-"""Options that only the listening socket itself reveals (TCP_SYNCNT, TCP_DEFER_ACCEPT), read through a duplicate of it.
+"""Options that can only be read from the listening socket itself (TCP_SYNCNT, TCP_DEFER_ACCEPT), through a duplicate.
 
-`pidfd_getfd` (Linux 5.6) needs PTRACE_MODE_ATTACH over the holder. The duplicate lives for microseconds and nothing is
-changed on it.
+`pidfd_getfd` (Linux 5.6) needs PTRACE_MODE_ATTACH over the holder. The duplicate lives for microseconds and is not
+changed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def duplicate(pid: int, descriptor: int) -> socket.socket:
         os.close(pidfd)
     try:
         return socket.socket(fileno=fd)
-    except OSError:  # the number was reused meanwhile
+    except OSError:  # the descriptor was closed, and its number reused
         os.close(fd)
         raise
 
 
 def _read(s: socket.socket, syn_retries: int) -> ListenerOptions:
-    # Where TCP_SYNCNT was never set, reading it gives tcp_syn_retries of the namespace (do_tcp_getsockopt()).
+    # If TCP_SYNCNT was never set, the kernel returns tcp_syn_retries of the namespace (do_tcp_getsockopt()).
     retries = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT)
     return ListenerOptions(
         retries=None if retries == syn_retries else retries,
@@ -49,7 +49,7 @@ def _read(s: socket.socket, syn_retries: int) -> ListenerOptions:
 def read_options(found: Holders, settings: Mapping[str, int]) -> tuple[dict[int, ListenerOptions], int]:
     """The options of each held listener by inode, and how many could not be read for lack of privilege.
 
-    TCP_SYNCNT set to the value of tcp_syn_retries cannot be distinguished from unset and counts as unset.
+    A TCP_SYNCNT that equals tcp_syn_retries cannot be told from one that was never set, and counts as not set.
     """
     read: dict[int, ListenerOptions] = {}
     refused = 0

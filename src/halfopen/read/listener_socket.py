@@ -1,4 +1,4 @@
-"""One listening socket among all processes: found by what identifies it, and duplicated for a moment."""
+"""One listening socket, found among all processes by inode and cookie, and duplicated for a moment."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def identity(row: Any) -> ListeningSocket:
 
 
 def is_mptcp(s: socket.socket) -> bool:
-    """Whether it is a Multipath TCP listener: the listener in the tables is then a socket inside it."""
+    """Whether it is a Multipath TCP listener: the kernel's tables then show a TCP socket inside it."""
     return s.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL) == _IPPROTO_MPTCP
 
 
 def lend(who: ListeningSocket, holders: Sequence[tuple[int, int]]) -> socket.socket | None:
-    """A duplicate of the listener `who`, from the first of its holders (pid, descriptor) that gives it; close it soon.
+    """A duplicate of the listener `who`, from the first of its holders (pid, descriptor) that allows it; close it soon.
 
-    None when none of them has it any more. Raises: NotPermitted, Unsupported, KernelError when those that have it
-    refuse.
+    None if no holder has the socket any more. Raises: NotPermitted, Unsupported, KernelError if the holders that have
+    it refuse.
     """
     refused: HalfopenError | None = None
     for pid, descriptor in holders:
         try:
             s = duplicate(pid, descriptor)
         except OSError as e:
-            # It ended, or closed it, since it was found.
+            # The process has ended or closed the socket since it was found.
             if e.errno not in (errno.ESRCH, errno.EBADF, errno.ENOTSOCK):
                 refused = refused or refusal(pid, e.errno or 0)
             continue
@@ -68,16 +68,16 @@ def lend(who: ListeningSocket, holders: Sequence[tuple[int, int]]) -> socket.soc
 
 
 def _is(s: socket.socket, who: ListeningSocket) -> bool:
-    # The number may have been reused for another socket.
+    # The number of the descriptor may have been reused for another socket.
     if os.fstat(s.fileno()).st_ino != who.inode:
         return False
-    # The inode is shared by a Multipath TCP socket and the listener inside it, the cookie is not.
+    # A Multipath TCP socket and the listener inside it share the inode, but not the cookie.
     cookie = int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
     return cookie == who.cookie or is_mptcp(s)
 
 
 def set_retries(expected: int) -> dict[int, int] | None:
-    """TCP_SYNCNT of every listener of the calling thread's namespace by cookie, 0 where not set; None without eBPF.
+    """TCP_SYNCNT of every listener of the calling thread's namespace by cookie (0: not set); None without eBPF.
 
     expected: how many listeners there are.
     """

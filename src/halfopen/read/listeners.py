@@ -17,7 +17,7 @@ from halfopen.read import owners, procfs, sockdiag
 
 
 class OwnedListeners(Struct, frozen=True, eq=False):
-    """The listeners of a namespace, (L,) LISTENER, and the processes that hold each, by inode, as far as visible."""
+    """The listeners of a namespace, (L,) LISTENER, and by inode the processes that hold each, as far as visible."""
 
     where: Namespace
     rows: NDArray[Any]
@@ -25,7 +25,7 @@ class OwnedListeners(Struct, frozen=True, eq=False):
 
 
 def owned_listeners(ns: Netns, *, with_owners: bool = True) -> OwnedListeners:
-    """The listeners of a namespace; without `with_owners` no process is looked for.
+    """The listeners of a namespace. with_owners: also find the processes that hold them.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """

@@ -14,8 +14,8 @@ _ANCESTORS: Final = 16
 
 
 def text(name: str) -> str:
-    """A setting below /proc/sys/net/ipv4, as the calling thread's namespace shows it, else as that of process 1 or
-    of an ancestor of this process does; empty where none does.
+    """A setting below /proc/sys/net/ipv4, from the calling thread's namespace if it is there, otherwise from that of
+    process 1 or of an ancestor of this process; empty if none has it.
     """
     path = f"/proc/sys/net/ipv4/{name}"
     found = small_files.text(path)

@@ -12,7 +12,7 @@ from halfopen.read.probe import Probe
 from halfopen.wire import memory
 
 _NET: Final = "/proc/thread-self/net"
-# No limit shows as this or more.
+# cgroup v1 shows "no limit" as a number this large or larger.
 _NO_LIMIT: Final = 2**60
 _OLD: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 
@@ -23,7 +23,7 @@ def probe() -> Probe:
 
 
 def read() -> MemoryReading:
-    """What the kernel says of memory now."""
+    """The memory that TCP and the machine use now, and the limits."""
     totals = memory.sockstat(small_files.text(f"{_NET}/sockstat"))
     limits = [int(word) for word in machine_settings.text("tcp_mem").split() if word.isdigit()]
     most = machine_settings.text("tcp_max_orphans")

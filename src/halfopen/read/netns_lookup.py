@@ -1,4 +1,4 @@
-"""Which network namespace this is, so that a change can find it again and never takes another one for it."""
+"""The identity of a network namespace, so that a change can find it again later and mistakes no other for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def identify(ns: Netns, fd: int) -> Place:
 def is_booted(fd: int | None) -> bool:
     """Whether the namespace (None: the caller's) is the one that was booted: that of process 1, as seen from here.
 
-    Told by the file of it that anybody may look at, as process 1 itself may be closed even to root.
+    Compared through a file of that namespace that everybody may stat, as /proc/1/ns may be closed even to root.
 
     Raises: Unsupported when it could not be told.
     """
@@ -59,11 +59,12 @@ def booted() -> Place:
 
 
 def find(place: Place) -> int | None:
-    """A descriptor of the namespace; None when it is gone: another boot, or nobody on this machine holds it.
+    """A descriptor of the namespace; None if it is gone: the machine was booted since, or nothing holds it any more.
 
-    Looked for where it was opened, among the namespaces of all processes, their open files, and mounts.
+    It is looked for where it was opened before, then among the namespaces of all processes, their open files, and
+    mounts.
 
-    Raises: NotPermitted when it was not found and somebody else than root looks, whom processes refuse.
+    Raises: NotPermitted if it was not found, but some processes could not be examined for lack of privileges.
     """
     if place.boot_id != boot_id():
         return None
@@ -71,7 +72,7 @@ def find(place: Place) -> int | None:
     nsfs = os.stat(SELF).st_dev
     for path in _candidates(place):
         try:
-            # By now the path may be anything; nothing but a namespace is opened.
+            # The path may lead to anything by now: make sure that only a namespace is opened.
             facts = os.stat(path)
             if (facts.st_dev, facts.st_ino) != (nsfs, place.inode):
                 continue
@@ -112,7 +113,8 @@ def _candidates(place: Place) -> Iterator[str]:
 
 
 def _held_by_descriptors(inode: int, wanted: str) -> Iterator[str]:
-    # Only here, in the rare case that nothing else holds it: it brings numpy into a process that waits for minutes.
+    # Imported here, for the rare case that nothing else holds the namespace: it would bring numpy into a process that
+    # waits for minutes.
     from halfopen.read import owners
 
     found = owners.namespace_files()
@@ -138,7 +140,7 @@ def _reads(path: str, wanted: str) -> bool:
 
 
 def _sees_all() -> bool:
-    """Whether this process may look into every other one; root may."""
+    """Whether this process may examine every other one, as root may."""
     for pid in proc.pids():
         try:
             os.readlink(f"/proc/{pid}/ns/net")

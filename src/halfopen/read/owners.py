@@ -1,4 +1,4 @@
-"""From a listener's inode to the processes that hold it, the systemd unit and the container they live in."""
+"""From the inode of a listener to the processes that hold it, with their systemd unit and container."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _CONTAINER_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
 
 
-# A look by /proc may take this long, one by eBPF longer, as that is nearly always whole by then. One that is not is
-# broken off, and that is told.
+# Time limits of a search by /proc and by eBPF. A search that is not complete by then is stopped, and the output says
+# so; one by eBPF nearly always is.
 BUDGET_S: Final = 0.5
 _BPF_BUDGET: Final = 4
-# On most machines /proc is read whole in less time than an eBPF program takes to load.
+# On most machines, /proc is searched completely in less time than loading an eBPF program takes.
 _AT_FIRST_S: Final = 0.02
-# A program opens its listeners before it serves anybody: they have low numbers.
+# A program opens its listeners before it serves clients, so their descriptors have low numbers.
 _LIKELY: Final = 64
 
 
 class Holders(Struct):
-    """The holders of sockets: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked
-    into. broken_off: time ran out, so others may hold them as well.
+    """The holders of sockets: inode → [(pid, descriptor)], lowest pid first. refused: processes that could not be
+    examined. broken_off: time ran out, so other processes may hold the sockets as well.
     """
 
     by_inode: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Holders(Struct):
 
 
 def holders(inodes: Iterable[int], *, budget_s: float | None = None) -> Holders:
-    """Find the holders of listening sockets among the open files of every process, and give up in time.
+    """Find the holders of listening sockets among the open files of every process, within a time limit.
 
-    By /proc where that is quick, else by eBPF where that may be used, else by /proc for `budget_s` (BUDGET_S): there a
-    descriptor takes forty times as long.
+    By /proc if that is quick, otherwise by eBPF; where eBPF may not be used, by /proc for `budget_s` (BUDGET_S). /proc
+    takes forty times as long for each descriptor.
     """
     wanted = {inode for inode in inodes if inode}
     if not wanted:
@@ -56,12 +56,12 @@ def holders(inodes: Iterable[int], *, budget_s: float | None = None) -> Holders:
         found = by_proc(wanted, begun + min(_AT_FIRST_S, budget_s))
     if not found.broken_off and not (found.refused and wanted - found.by_inode.keys()):
         return found
-    # The eBPF program tells processes by their numbers in this process's own PID namespace.
+    # The eBPF program reports PIDs of this process's own PID namespace: useless if /proc is that of another one.
     if proc.numbers_as_we_do():
         try:
             return by_bpf(wanted, begun + budget_s * _BPF_BUDGET)
         except HalfopenError:
-            pass  # what /proc shows will have to do
+            pass  # make do with what /proc shows
     return by_proc(wanted, begun + budget_s) if found.broken_off else found
 
 
@@ -80,7 +80,7 @@ def by_bpf(wanted: Set[int], until_s: float) -> Holders:
 
 
 def namespace_files() -> list[tuple[int, int, int]] | None:
-    """Every open file of a namespace, of any kind, as inode, pid and descriptor; None where eBPF cannot tell them."""
+    """Every open descriptor of a namespace (of any kind), as inode, pid and descriptor; None if eBPF cannot be used."""
     from halfopen.read.bpf import programs
 
     if not proc.numbers_as_we_do():
@@ -110,20 +110,20 @@ def by_proc(wanted: Set[int], until_s: float) -> Holders:
             try:
                 if _look(pid, skip, names, pairs, until_s):
                     left.append(pid)
-            except PermissionError:  # in a user namespace the names may be listed, and no more
+            except PermissionError:  # in a user namespace, descriptors can be listed but not read
                 found.refused += 1
             except TimeoutError:
                 found.broken_off = True
-            except OSError:  # the process ended meanwhile
+            except OSError:  # the process has ended
                 continue
     found.by_inode = _in_order(pairs)
     return found
 
 
 def _look(pid: int, skip: int, names: dict[str, int], pairs: dict[int, dict[int, int]], until_s: float) -> bool:
-    """Go through the likely descriptors of a process, or (skip) through those behind them.
+    """Look at the low descriptors of a process, or at all but the first `skip`.
 
-    Returns whether there are more. Raises: OSError; TimeoutError when it is late.
+    Returns whether there are more. Raises: OSError; TimeoutError when time is up.
     """
     with os.scandir(f"/proc/{pid}/fd") as descriptors:
         for n, descriptor in enumerate(descriptors):
@@ -155,7 +155,7 @@ def unit_and_container(cgroup: str) -> tuple[str | None, str | None]:
 
 
 def process(pid: int) -> Process | None:
-    """The facts about a process; None when it ended."""
+    """The name, unit and container of a process; None if it has ended."""
     name = proc.name(pid)
     if name is None:
         return None
@@ -163,12 +163,12 @@ def process(pid: int) -> Process | None:
     unit, container = unit_and_container(cgroup)
     whole = _CONTAINER_ID.search(cgroup)
     called = container_name(whole[1]) if whole else ""
-    # Every process chooses its own name, escape sequences included.
+    # A process may call itself anything, escape sequences included.
     return Process(pid, printable(name), unit and printable(unit), container and printable(container), called or None)
 
 
 def owners(found: Holders) -> dict[int, tuple[Process, ...]]:
-    """The processes behind each inode of `found`; those that ended meanwhile are left out."""
+    """The processes that hold each inode of `found`, without those that have ended since."""
     known = {pid: process(pid) for held in found.by_inode.values() for pid, _ in held}
     return {
         inode: tuple(p for pid, _ in held if (p := known[pid]) is not None) for inode, held in found.by_inode.items()

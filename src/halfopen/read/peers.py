@@ -1,4 +1,4 @@
-"""The probe of addresses that finished a handshake here lately, by what the kernel remembers of them."""
+"""The probe of addresses that finished a handshake here recently, from the kernel's tcp_metrics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from halfopen.read.probe import Draft, Probe
 from halfopen.wire import tcp_metrics
 
 _RECV_BYTES: Final = 32 * 1024
-# Each takes 2 us; the kernel remembers 16,384 times 5 at most.
+# Each takes 2 us. The kernel's table has up to 16,384 buckets of 5 entries.
 MOST: Final = 32_768
 
 
 def read(most: int = MOST) -> Peers:
-    """What the calling thread's namespace remembers, `most` addresses. Raises: Unsupported, NotPermitted, KernelError,
-    WireError."""
+    """The addresses that the calling thread's namespace remembers, at most `most`.
+
+    Raises: Unsupported, NotPermitted, KernelError, WireError.
+    """
     buffer = memoryview(bytearray(_RECV_BYTES))
     parts, count = [np.empty(0, dtype=PEER)], 0
     try:

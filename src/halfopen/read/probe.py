@@ -27,11 +27,12 @@ class Draft(Struct):
     """The head of a Sample while it is read. A probe reads in the namespace of the calling thread, may correct the
     draft, and adds to it what it could not read.
 
-    way: what was asked for, "auto" or one of WAYS. source: what answered. listeners: (L,) LISTENER. queues: (L,) QUEUES
-    or None. looked_at: when, as monotonic time and time since the epoch. interrupted: the kernel flagged a dump as
-    inconsistent. problems: what is missing or doubtful. notes: what is not shown for lack of a privilege. table: the
-    request sockets (N,) REQUEST and the number of full ones, where the listeners came from the same text of /proc.
-    digest: as of `Head`. tables, counters: the counters, read once for all that want some of them.
+    way: how to read, as requested: "auto" or one of WAYS. source: the way that was used. listeners: (L,) LISTENER.
+    queues: (L,) QUEUES or None. looked_at: when, as monotonic time and as time since 1970, s. interrupted: the kernel
+    flagged a dump as inconsistent. problems: what is missing or doubtful. notes: what is not shown for lack of a
+    privilege. table: request sockets (N,) REQUEST and the number of full sockets in SYN_RECV, if the listeners were
+    read from /proc, which shows both at once. digest: as in `Head`. tables, counters: the counters, read once for all
+    probes that use them.
     """
 
     way: str
@@ -48,21 +49,21 @@ class Draft(Struct):
     counters: Mapping[str, int] = field(default_factory=dict)
 
     def become(self, other: Draft) -> None:
-        """Be the other draft, which was read in another way; the counters are those that were read already."""
+        """Take over another draft, which was read in another way; keep the counters, which have been read already."""
         for name in self.__struct_fields__:
             if name not in ("tables", "counters"):
                 setattr(self, name, getattr(other, name))
 
     @property
     def ever_reached(self) -> bool:
-        """Whether a TCP segment ever came to the namespace (Tcp InSegs, which `tcp_v4_rcv()` and `tcp_v6_rcv()` count
-        first of all); true where /proc does not say.
+        """Whether the namespace ever received a TCP segment (Tcp InSegs, which `tcp_v4_rcv()` and `tcp_v6_rcv()` count
+        first of all); true if /proc does not show it.
         """
         return self.counters.get("InSegs") != 0
 
 
 def as_root() -> str:
-    """What would help where something is hidden; empty for root."""
+    """The advice to run as root, as the end of a note; empty for root."""
     return "" if os.geteuid() == 0 else ": run as root to see it"
 
 
@@ -73,10 +74,10 @@ def _nothing(_: str) -> None:
 class Probe(Struct, frozen=True):
     """Reads one part of a Sample.
 
-    name: for people. needs: the features it reads by, as `halfopen doctor` names them; any one will do. read: the part
-    of the calling thread's namespace; raises HalfopenError when there is nothing to be had. vital: a Sample without
-    this part is none, and the error is the caller's; without it, the error becomes a note. prepare: called with the way
-    to read before anything is read, to start what takes long.
+    name: for people. needs: the features it reads by, as `halfopen doctor` names them; any one of them is enough. read:
+    reads the part in the calling thread's namespace; raises HalfopenError if it cannot. vital: without this part there
+    is no Sample, so an error is raised to the caller; otherwise it becomes a note. prepare: called with the way to read
+    before anything is read, to start early what takes long.
     """
 
     name: str

@@ -19,19 +19,19 @@ from halfopen.linux import small_files
 from halfopen.read.probe import CounterTables
 from halfopen.wire import procnet
 
-# The calling thread's own: the main thread's may be another namespace's.
+# Not /proc/net, which shows the namespace of the main thread: the calling thread may be in another one.
 _NET: Final = "/proc/thread-self/net"
 _SYS: Final = "/proc/sys"
 
 
 def counter_tables() -> CounterTables:
-    """What /proc says of the namespace's counters now."""
+    """The text of the namespace's counters now."""
     return CounterTables(*(small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat")))
 
 
 def counters(tables: CounterTables | None = None) -> Mapping[str, int]:
-    """The Tcp and TcpExt counters of the namespace, by name; empty where /proc shows none. tables: None: they are
-    read. Of the same tables, which an idle namespace has at each reading, the very same object.
+    """The Tcp and TcpExt counters of the namespace, by name; empty if /proc shows none. tables: None: they are read.
+    Equal tables, as an idle namespace has at each reading, give the same object, so that comparing is cheap.
     """
     read = tables or counter_tables()
     return _counters(read.snmp, read.netstat)
@@ -43,7 +43,7 @@ def _counters(snmp: bytes, netstat: bytes) -> Mapping[str, int]:
 
 
 def tcp_counters() -> bytes:
-    """The lines of the same counters as they stand, to be compared; empty where /proc shows none."""
+    """The lines of these counters, unparsed, for a comparison; empty if /proc shows none."""
     snmp, netstat = (small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat"))
     return snmp[snmp.find(b"\nTcp:") : snmp.find(b"\nUdp:")] + netstat.partition(b"\nIpExt:")[0]
 
@@ -83,8 +83,8 @@ def sockets_in_use() -> int:
 
 
 def socket_totals() -> tuple[int, int]:
-    """TCP sockets of the namespace but request sockets, listeners included, and minisockets (TIME_WAIT, and FIN_WAIT2
-    without a process), from /proc/net/sockstat and sockstat6. 0 where not shown.
+    """TCP sockets of the namespace (with listeners, without request sockets), and minisockets (TIME_WAIT, and FIN_WAIT2
+    without a process), from /proc/net/sockstat and sockstat6. 0 if not shown.
     """
     in_use = waiting = 0
     for name in ("sockstat", "sockstat6"):
@@ -97,13 +97,16 @@ def socket_totals() -> tuple[int, int]:
     return in_use, waiting
 
 
-# The kernel hands out a page at a time, but for a last line that does not fit; lines have at most 180 characters or so.
+# A read() gives a page at most, less the line that no longer fits; a line has at most about 180 characters. A shorter
+# read is the last one.
 _PIECE: Final = 64 * 1024
 _FILLED: Final = 4096 - 256
 
 
 def settings() -> dict[str, int]:
-    """The settings that bear on half-open connections, by last name; those this kernel does not have are left out."""
+    """The settings that matter for half-open connections, by the last part of their name; without those that this
+    kernel lacks.
+    """
     found = {}
     for key in SAMPLED:
         text = small_files.read(f"{_SYS}/{key.replace('.', '/')}")
@@ -115,8 +118,8 @@ def settings() -> dict[str, int]:
 def _table(path: str) -> bytearray:
     """One walk of a table of sockets.
 
-    Read to its end, a table that grows has none: behind its last socket the kernel looks for the next by number, from
-    the start, and finds one that came meanwhile (`tcp_seq_start()`). A read() that is not filled ends the walk.
+    While the table grows, read() may never return 0: after the last socket the kernel counts from the start again and
+    finds a socket that was added (`tcp_seq_start()`). So the first read() that does not fill a page ends the walk.
     """
     text = bytearray()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -131,10 +134,10 @@ def _table(path: str) -> bytearray:
 
 
 def sockets() -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Of /proc/net/tcp and tcp6 (see wire.procnet), a walk each: request sockets, (N,) dtype REQUEST; listeners, (L,)
+    """/proc/net/tcp and tcp6 (see wire.procnet), read once each: request sockets, (N,) dtype REQUEST; listeners, (L,)
     dtype LISTENER; and how many full sockets are in SYN_RECV.
 
-    Raises: Unsupported when there is no such file, NotPermitted when it cannot be read, WireError.
+    Raises: Unsupported if there is no such file, NotPermitted if it cannot be read, WireError.
     """
     requests, listeners, full = [], [], 0
     for name in ("tcp", "tcp6"):

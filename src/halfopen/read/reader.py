@@ -1,4 +1,4 @@
-"""One Sample of one namespace: its head, and the parts that the probes asked for read."""
+"""One Sample of one namespace: its head, and the parts that the requested probes read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from halfopen.read.who_listens import add_owners
 T = TypeVar("T")
 
 SETTINGS_S: Final = 5.0
-"""Where nothing changes of the listeners, settings are read again so often."""
+"""How often settings are read again while nothing changes at the listeners, s."""
 
 
 def read(
@@ -34,11 +34,13 @@ def read(
 ) -> Sample:
     """Read one Sample of a namespace (None: the process's own).
 
-    way: "auto", or one of `probe.WAYS` to insist on. before: the reading before of the namespace: what did not change
-    since is taken over, as the very same objects, and settings are read again after SETTINGS_S at the latest.
+    way: "auto", or one of `probe.WAYS`, which is then the only one tried. before: the previous reading of the
+    namespace: what has not changed is taken from it (the same objects); settings are read again after SETTINGS_S at the
+    latest.
 
-    Without `with_owners` no process is looked for, unless (`with_options`) only the listeners themselves tell whether
-    connections are deferred; with neither, never (for cheap repeated readings).
+    with_owners: find the processes that listen. with_options: ask the listeners' sockets whether they defer connections
+    (TCP_DEFER_ACCEPT) if nothing else tells, which also takes a search through all processes. Cheap repeated readings
+    use neither.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
@@ -53,12 +55,12 @@ def read_all(
     with_owners: bool = True,
     with_options: bool = False,
 ) -> tuple[list[tuple[Sample, T]], list[str]]:
-    """A Sample of every namespace of the machine, and a line for each that could not be read. One that ceased to exist
-    meanwhile is none of the machine.
+    """A Sample of every namespace of the machine, and a line for each that could not be read. A namespace that vanishes
+    meanwhile is left out silently.
 
-    asked: called for each namespace, gives the probes and what is to stand beside the Sample they make. The settings of
-    a namespace in which nothing listens and to which no segment ever came bear on nothing, and are not read: hundreds
-    of such namespaces are common, and their settings would take half the time of the reading.
+    asked: called for each namespace; returns its probes, and an object that is returned beside its Sample. Settings are
+    not read in a namespace in which nothing listens and to which no segment ever came: they have no effect there,
+    hundreds of such namespaces are common, and their settings would take half the time of the reading.
     """
     from halfopen.read.discover import discover
 
@@ -88,7 +90,7 @@ def read_all(
                     moved.add(ns.inode)
 
     take(found.namespaces, last=False)
-    if moved:  # the process that led there has ended; another one may lead there as well
+    if moved:  # the process whose path was used has ended; the namespace may have others
         take([ns for ns in discover().namespaces if ns.inode in moved], last=True)
     if with_owners or with_options:
         samples = add_owners(samples, names=with_owners)
@@ -134,7 +136,7 @@ def _read(
 
 
 def _settings(draft: Draft, before: Head | None, at_rest: bool) -> Mapping[str, int]:
-    """The settings; where nothing else changes, they are looked at again once in a while."""
+    """The settings; those of the previous reading while nothing else changes, for SETTINGS_S."""
     if not at_rest and not len(draft.listeners) and not draft.ever_reached:
         return {}
     if before is None or draft.listeners is not before.listeners:
@@ -144,7 +146,7 @@ def _settings(draft: Draft, before: Head | None, at_rest: bool) -> Mapping[str, 
 
 
 def _part(probe: Probe, draft: Draft) -> object:
-    """The part that a probe reads; None where it is not vital and could not be read, which the draft then says."""
+    """The part that a probe reads. None if it failed and is not vital: the draft then has a note."""
     try:
         return probe.read(draft)
     except HalfopenError as e:

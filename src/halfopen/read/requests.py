@@ -1,4 +1,4 @@
-"""The probe of request sockets: by eBPF where it may, else by sock_diag, else from /proc/net/tcp, degraded."""
+"""The probe of request sockets: by eBPF if possible, else by sock_diag, else from /proc/net/tcp (degraded)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe, as_root
 from halfopen.wire import inet_diag
 
-# Room for fewer is soon grown; for more, it is left to grow.
+# How many expected requests the arrays are sized for: fewer are not worth it, and beyond the most they grow as needed.
 _MANY: Final = 20_000
 _MOST_EXPECTED: Final = 4_000_000
 
 
 def probe(*takers: Taker, chosen: Filter | None = None, rows: bool = False) -> Probe:
-    """The probe whose requests go to every taker; with `rows` the part has them all.
+    """The probe that hands the requests to every taker. rows: the part holds all of them as well.
 
-    chosen: the requests that its listeners and sources rule out are left out.
+    chosen: leave out requests that the listeners and sources of this filter exclude.
     """
     kept = Rows() if rows else None
     reading = _Reading((*takers, kept) if kept is not None else takers, kept, chosen)
@@ -63,7 +63,7 @@ class _Reading:
         self._any_retransmitted = False
 
     def read(self, draft: Draft) -> Requests:
-        """By the best way that answers, of those asked for. Raises: as that way."""
+        """Read by the best way that works, of the requested ones. Raises: as that way."""
         part = self._read(draft)
         return replace(part, took_s=time.monotonic() - self._began)
 
@@ -109,7 +109,8 @@ class _Reading:
         plain = (rows["family"] == AF_INET) & (rows["ifindex"] == 0)
         keep = self._chosen.endpoints if self._chosen is not None else Filter()
         self._begin(draft)
-        # Nobody can be half-open where no segment ever came; the hash that is walked is that of all namespaces.
+        # Without a segment received there is nothing half-open, and the walk would go through the hash of all
+        # namespaces.
         walked = draft.ever_reached
         for part in census.read(mixed=bool(plain.any() and not plain.all())) if walked else ():
             found, ages_s, acked = part.rows, part.ages_s, part.is_deferred
@@ -127,7 +128,7 @@ class _Reading:
             found = sockdiag.read(s, self._code, self._add_and_note)
             took_s = time.monotonic() - draft.looked_at[0]
             if timeouts.affordable(self._count, took_s) and self._any_retransmitted:
-                # Asked before the look that is kept: a timer that runs out in between then shows by its length.
+                # Timeouts before requests: a timer that runs out in between can then be recognised by its length.
                 asked = timeouts.read()
                 self._begin(draft)
                 found = sockdiag.read(
@@ -140,7 +141,7 @@ class _Reading:
         return self._part(found.full)
 
     def _add_and_note(self, rows: NDArray[Any]) -> None:
-        # Above that number the timeouts are not read.
+        # With more requests than this, timeouts are not read.
         if self._count <= timeouts.MAX_REQUESTS and not self._any_retransmitted:
             self._any_retransmitted = bool(rows["retransmits"].any())
         self._add(rows)

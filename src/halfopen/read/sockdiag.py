@@ -1,4 +1,4 @@
-"""Reading request sockets and listeners through sock_diag: one netlink socket a dump, one walk for IPv4 and IPv6."""
+"""Request sockets and listeners through sock_diag: a netlink socket for each dump, one dump for IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from halfopen.linux.read_ahead import read_ahead
 from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.wire import inet_diag, netlink
 
-# The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers bring nothing.
+# The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers gain nothing.
 RECV_BYTES: Final = 32 * 1024
-# Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the
-# cache.
+# Received bytes are parsed a stretch at a time: long enough that numpy's cost per call is negligible, short enough to
+# stay in the cache.
 _STRETCH: Final = 512 * 1024
 
 INTERRUPTED: Final = "the kernel flagged the dump as interrupted: some connections may be missing or shown twice"
@@ -32,7 +32,7 @@ _SKMEMINFO: Final = 1 << (inet_diag.INET_DIAG_SKMEMINFO - 1)
 
 
 def check_dump(code: int) -> None:
-    """Raise the error for the errno that ended a dump; 0 and EINTR are none.
+    """Raise the error for the errno that ended a dump; 0 and EINTR are no errors.
 
     Raises: Unsupported, NotPermitted, KernelError.
     """
@@ -46,12 +46,11 @@ def check_dump(code: int) -> None:
 
 
 def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: int = 1) -> Iterator[memoryview]:
-    """Send a dump request and yield what comes, `stretch` bytes at a time (0: each recv on its own), to the dump's end.
+    """Send a dump request and yield the answer to its end, `stretch` bytes at a time (0: after each recv()).
 
-    Each piece holds whole messages; its bytes are overwritten when `buffers` more have been asked for.
+    Each piece holds whole messages; its bytes are overwritten when `buffers` more pieces have been requested.
 
-    Raises: KernelError (ENOBUFS too: what the kernel could not queue is lost, and so is the dump), NotPermitted,
-    Unsupported.
+    Raises: KernelError (also for ENOBUFS: messages were lost, so the dump is useless), NotPermitted, Unsupported.
     """
     ring = [memoryview(bytearray(stretch + RECV_BYTES)) for _ in range(buffers)]
     turn = used = 0
@@ -61,7 +60,8 @@ def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: 
         while not ended:
             buffer = ring[turn]
             n = s.recv_into(buffer[used:], RECV_BYTES)
-            # Only a message that leaves room can be the last; looking through it costs less than waiting for nothing.
+            # Only a recv() that does not fill the buffer can be the last. Searching it for the end of the dump costs
+            # less than another recv().
             ended = n < RECV_BYTES - 1024 and _ends(buffer[used : used + n])
             used += n
             if used > stretch or ended:
@@ -79,7 +79,9 @@ def _ends(data: memoryview) -> bool:
 
 
 def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
-    """A dump's pieces; from the second on received while the caller works. A short dump starts no thread."""
+    """The pieces of a dump, of which all but the first are received while the caller parses. A short dump starts no
+    thread.
+    """
     pieces = receive(s, request, buffers=3)
     first = next(pieces)
     yield first
@@ -87,9 +89,9 @@ def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
 
 
 class Walk(Struct, frozen=True):
-    """How a dump went: full sockets met in SYN_RECV; whether the kernel flagged it as inconsistent.
+    """How a dump went. full: full sockets in SYN_RECV. interrupted: the kernel flagged the dump as inconsistent.
 
-    broken: what ended it before its end, in words; what came before was handed out. "" when it is whole.
+    broken: why the dump ended early, in words; the part before was handed out. "": it is complete.
     """
 
     full: int
@@ -98,10 +100,9 @@ class Walk(Struct, frozen=True):
 
 
 def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -> Iterator[inet_diag.Slice]:
-    """Dump the request sockets the filter `code` lets through, a slice at a time, to the end.
+    """Dump the request sockets that the filter `code` lets through, a slice at a time, to the end.
 
-    A slice's rows are views that the next slice overwrites. With `stretch` 0 each slice is one recv(), looked at at
-    once.
+    The rows of a slice are views that the next slice overwrites. stretch 0: each recv() is a slice, parsed at once.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
     """
@@ -113,9 +114,9 @@ def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -
 
 
 def read(s: socket.socket, code: bytes, add: Callable[[NDArray[Any]], None]) -> Walk:
-    """Hand every request socket in the namespace of `s` to `add`, (n,) REQUEST at a time, overwritten by the next.
+    """Pass every request socket in the namespace of `s` to `add`, as rows (n,) REQUEST that the next call overwrites.
 
-    Raises: as `slices`, when nothing came at all.
+    Raises: as `slices`, if it fails before anything came; a later error is told by `Walk.broken`.
     """
     full, interrupted, broken, any_came = 0, False, "", False
     try:
@@ -149,8 +150,8 @@ def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
 
 
 def mptcp_listeners(s: socket.socket) -> NDArray[Any]:
-    """The listeners in the namespace of `s` that speak MPTCP, (n,) LISTENER; the cookies are not those of the TCP
-    sockets behind them. None where the kernel has no mptcp_diag, or its module cannot be loaded.
+    """The Multipath TCP listeners in the namespace of `s`, (n,) LISTENER; their cookies are not those of the TCP
+    sockets inside them. Empty if the kernel has no mptcp_diag, or cannot load the module.
 
     Raises: NotPermitted, KernelError, WireError.
     """

@@ -1,4 +1,4 @@
-"""From the inodes of sockets to the processes that hold them, for many sockets at a time."""
+"""From the inodes of many sockets to the processes that hold them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from halfopen.linux import proc, small_files
 from halfopen.read import owners
 from halfopen.read.bpf import programs
 
-# A million descriptors take half a second by eBPF; by /proc, forty times as long.
+# A million descriptors take half a second by eBPF, and forty times as long by /proc.
 BUDGET_S: Final = 3.0
 _PROC_BUDGET_S: Final = 1.0
-# A table has room for this many inodes for each descriptor, and this many besides: 32 bytes for each descriptor, and 4
-# MB.
+# A look-up table by inode is used if the range of inodes is at most this many times the number of descriptors, plus
+# this many: it then takes 32 bytes for each descriptor, and 4 MB.
 _SPREAD: Final = 8
 _TABLE: Final = 1 << 20
 
 
 class SocketOwners(Struct):
-    """Of N sockets: pids (N,) the process with the lowest number that holds each, 0 where none was found, and
-    descriptors (N,) the number it has there. whole: all processes were looked at. took_s: how long that took. beside:
-    the processes that hold one of the other sockets that were asked for.
+    """The owners of N sockets. pids (N,): the lowest PID that holds each, 0: none was found. descriptors (N,): the
+    number of its descriptor there. whole: all processes were examined. took_s: how long that took. beside: the
+    processes that hold one of the sockets `beside` of the request.
     """
 
     pids: NDArray[np.uint32]
@@ -40,12 +40,12 @@ class SocketOwners(Struct):
 def of(
     inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S, beside: NDArray[Any] | None = None
 ) -> SocketOwners:
-    """The owners of N sockets by their inodes, (N,) u4; 0 is nobody's. states: those that the sockets are in, a bit
-    each. beside: the inodes of other sockets, (K,), of which all holders are wanted. By eBPF where that may be used,
-    else by /proc, for `budget_s` at most.
+    """The owners of N sockets by their inodes, (N,) u4; inode 0 has no owner. states: the states of the sockets, one
+    bit each. beside: inodes of other sockets, (K,), to find all processes that hold them. By eBPF if it may be used,
+    otherwise by /proc; for at most `budget_s`.
     """
     begun = time.monotonic()
-    # A column of a table is gone through several times: once is enough in steps of a row.
+    # Copied: the column is read several times, and each time in steps of a row would miss the cache.
     inodes = np.ascontiguousarray(inodes)
     found = SocketOwners(np.zeros(len(inodes), dtype=np.uint32), np.zeros(len(inodes), dtype=np.uint32))
     wanted = inodes[inodes != 0]
@@ -66,11 +66,11 @@ def of(
 
 
 def places(rows: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
-    """Where among n descriptors, (n,) HOLDER, each of N sockets is, by their inodes, (N,); -1 where it is not, or for
-    inode 0. Of several processes that hold a socket, as after a fork, that with the lowest number.
+    """The index among n descriptors, (n,) HOLDER, of each of N sockets by inode, (N,); -1: not found, or inode 0. If
+    several processes hold a socket, as after a fork, that with the lowest PID.
     """
     held, order = rows["inode"], None
-    # The kernel's iterator goes through processes in this order already.
+    # The kernel's iterator visits processes in this order already.
     if (rows["pid"][1:] < rows["pid"][:-1]).any():
         order = np.argsort(rows["pid"], kind="stable")
         held = held[order]
@@ -79,7 +79,7 @@ def places(rows: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _first_places(held: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
-    """Where among n inodes each of N is first, (N,); -1 where it is not, or for inode 0."""
+    """The first index among n inodes of each of N, (N,); -1: not found, or inode 0."""
     low = int(held.min())
     span = int(held.max()) - low + 1
     wanted = inodes.astype(np.int64)
@@ -87,8 +87,8 @@ def _first_places(held: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
         by_inode = np.argsort(held, kind="stable")
         at = by_inode[np.minimum(np.searchsorted(held, wanted, sorter=by_inode), len(held) - 1)]
         return np.where((held[at] == wanted) & (wanted != 0), at, -1)
-    # Numbers that were given out one after another: a table takes a tenth of the time of sorting. Its last place is
-    # for all others.
+    # Inodes are numbered consecutively, so a look-up table takes a tenth of the time of sorting. Its last entry stands
+    # for all inodes outside its range.
     table = np.full(span + 1, -1, dtype=np.int32)
     table[(held[::-1] - low).astype(np.int64)] = np.arange(len(held) - 1, -1, -1, dtype=np.int32)
     wanted -= low
@@ -98,13 +98,13 @@ def _first_places(held: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _holders(wanted: NDArray[Any], states: int, begun: float, budget_s: float) -> tuple[NDArray[Any], bool]:
-    """Descriptors of sockets, (n,) HOLDER, among them all of the wanted ones; and whether every process was seen."""
-    # The eBPF program tells processes by their numbers in this process's own PID namespace.
+    """Descriptors of sockets, (n,) HOLDER, with at least the wanted ones; and whether every process was examined."""
+    # The eBPF program reports PIDs of this process's own PID namespace: useless if /proc is that of another one.
     if proc.numbers_as_we_do():
         try:
             return programs.owners().read(begun + budget_s, states=None, room=len(wanted))
         except HalfopenError:
-            pass  # what /proc shows will have to do
+            pass  # make do with what /proc shows
     from halfopen.wire.bpf_records import HOLDER
 
     found = owners.by_proc(set(wanted.tolist()), begun + min(budget_s, _PROC_BUDGET_S))

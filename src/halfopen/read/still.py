@@ -1,4 +1,4 @@
-"""In which of many network namespaces nothing at all happened since they were looked at before: one thread asks all."""
+"""Tells in which of many network namespaces nothing has happened since the last look, in one thread for all of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from halfopen.read.bpf import programs
 
 
 class StillNamespaces:
-    """Remembers what each showed, by inode: a digest of its listeners and queues, and its TCP counters."""
+    """Remembers of each namespace, by inode, a digest of its listeners and queues, and its TCP counters."""
 
     def __init__(self) -> None:
         self._shown: dict[int, tuple[int, bytes]] = {}
 
     def among(self, spaces: Mapping[int, tuple[Netns, int]]) -> frozenset[int]:
-        """The inodes of those of these namespaces, each with the number of its listeners, in which nothing happened
-        since this was asked before; one that cannot be looked at is not among them.
+        """The inodes of the namespaces in which nothing has happened since the last call. spaces: by inode, the
+        namespace and its number of listeners. A namespace that cannot be examined is not in the result.
         """
         before, self._shown = self._shown, {}
         if spaces:
@@ -32,18 +32,18 @@ class StillNamespaces:
 
 
 def _look(spaces: Collection[tuple[Netns, int]]) -> dict[int, tuple[int, bytes]]:
-    """Enter one after another, in a thread that ends there. Raises: HalfopenError where eBPF reads no queues."""
+    """Enter one namespace after another; for a thread that ends afterwards. Raises: HalfopenError without the pulse."""
     pulse, found = programs.pulse(), {}
     for ns, listeners in spaces:
         try:
             fd = ns.open()
             try:
                 if os.fstat(fd).st_ino != ns.inode:
-                    continue  # the path leads elsewhere by now
+                    continue  # the path leads to another namespace by now
                 enter(fd)
             finally:
                 os.close(fd)
-            # Without a listener the walk would go through the hash of all namespaces.
+            # Without a listener the pulse would walk the hash of all namespaces.
             found[ns.inode] = (pulse.digest(listeners) if listeners else 0), procfs.tcp_counters()
         except HalfopenError:
             continue

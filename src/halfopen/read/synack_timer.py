@@ -19,12 +19,12 @@ from halfopen.read.listener_options import duplicate
 
 # include/uapi/linux/tcp.h, since v6.15.
 TCP_RTO_MAX_MS: Final = 44
-# The series of that commit removed this member; no version number tells what a distribution has backported.
+# The patch series of that commit removed this member. Version numbers would not tell what distributions backported.
 _STRUCT, _GONE = "request_sock_ops", "syn_ack_timeout"
 
 
 def capped() -> bool | None:
-    """Whether this kernel caps the wait; None: its types do not tell."""
+    """Whether this kernel caps the wait; None: its BTF does not tell."""
     try:
         members = loader.of_kernel(_STRUCT)
     except HalfopenError:
@@ -33,13 +33,13 @@ def capped() -> bool | None:
 
 
 def longest_waits_s(inodes: Iterable[int]) -> dict[int, float]:
-    """The cap of each of these listeners, s, by inode, as far as they can be asked (`pidfd_getfd`)."""
+    """The cap of these listeners, s, by inode; without those whose socket cannot be duplicated (`pidfd_getfd`)."""
     found: dict[int, float] = {}
     for inode, held in owners.holders(inodes).by_inode.items():
         for pid, descriptor in held:
             try:
                 with duplicate(pid, descriptor) as s:
-                    if os.fstat(s.fileno()).st_ino == inode:  # the number may mean another file by now
+                    if os.fstat(s.fileno()).st_ino == inode:  # the number of the descriptor may have been reused
                         found[inode] = s.getsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS) / 1000
                         break
             except OSError as e:

@@ -1,4 +1,4 @@
-"""Read the files of sysctl.d as they would be read when the machine boots."""
+"""Reads the files of sysctl.d as they are read when the machine boots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from halfopen.core.tune import sysctl_d
 from halfopen.core.tune.sysctl_d import File, Override
 from halfopen.linux.small_files import read_open
 
-# Read at most this much; no real file of sysctl.d is longer.
+# Read at most this much of a file; no real file of sysctl.d is longer.
 _MOST: Final = 1024 * 1024
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -42,7 +42,9 @@ def _names(directory: str, problems: list[str]) -> list[str]:
 
 
 def _file(path: str, problems: list[str]) -> File | None:
-    """The file behind a name; empty where a link leads to /dev/null or nowhere: it masks others. None: not read."""
+    """The file with this name; empty if it is a link to /dev/null or to nothing, which masks files of that name in
+    other directories. None: it could not be read.
+    """
     try:
         fd = os.open(path, _FLAGS)
         try:

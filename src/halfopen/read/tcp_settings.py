@@ -11,7 +11,7 @@ from halfopen.linux import small_files
 
 _SYS: Final = "/proc/sys/net"
 _COOKIES: Final = f"{_SYS}/ipv4/tcp_syncookies"
-# Older kernels show this setting in the first namespace only; elsewhere the kernel's default stands for it.
+# Older kernels show this setting in the first namespace only; in others the kernel's default is assumed.
 _RMEM_MAX: Final = 212_992
 _TCP_RMEM_MAX: Final = 6_291_456
 _HOPS: Final = 64
@@ -35,7 +35,7 @@ class TcpSettings(Struct, frozen=True):
 
 
 def tcp_settings() -> TcpSettings:
-    """Them, now."""
+    """Read the settings now."""
     return TcpSettings(
         cookies=_number("ipv4/tcp_syncookies"),
         timestamps=_of("ipv4/tcp_timestamps", 1),
@@ -61,7 +61,9 @@ def _of(name: str, otherwise: int) -> int:
 
 
 class CookiesSetting:
-    """tcp_syncookies of the namespace of the thread that makes it, to be read often, from any thread; close it."""
+    """tcp_syncookies of the namespace of the thread that makes this object; may be read often and by any thread. Close
+    it.
+    """
 
     def __init__(self) -> None:
         try:

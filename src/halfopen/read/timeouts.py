@@ -1,7 +1,8 @@
 """How often a request's timer ran out: /proc/net/tcp shows it, sock_diag does not.
 
-sock_diag shows how often the SYN-ACK was sent again. The two differ where it matters: a client that sends its SYN again
-is answered again (more retransmissions than timeouts), and a deferred-accept request waits in silence (fewer).
+sock_diag shows how often the SYN-ACK was retransmitted. The two differ for a client that retransmits its SYN, which is
+answered each time (more retransmissions than timeouts), and for a deferred-accept request, which waits silently
+(fewer).
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.model.timing import UNKNOWN
 from halfopen.read import procfs
 
-# /proc/net/tcp is text, written and read socket by socket: below these numbers that takes some tens of milliseconds at
-# most.
+# /proc/net/tcp is text, which is slow to write and to parse: up to these numbers it takes some tens of milliseconds.
 MAX_REQUESTS: Final = 4096
 MAX_SOCKETS: Final = 4096
 MAX_DUMP_S: Final = 0.05
@@ -26,9 +26,9 @@ Table = dict[Key, int]
 
 
 def affordable(requests: int, dump_s: float) -> bool:
-    """Whether asking /proc/net/tcp of the calling thread's namespace costs some tens of milliseconds at most.
+    """Whether reading /proc/net/tcp of the calling thread's namespace takes some tens of milliseconds at most.
 
-    dump_s: how long a dump of these requests took. It walks the hash that all namespaces share, as /proc does.
+    dump_s: how long a dump of these requests took: like /proc, it walks the hash that all namespaces share.
     """
     return requests <= MAX_REQUESTS and dump_s <= MAX_DUMP_S and procfs.sockets_in_use() <= MAX_SOCKETS
 
@@ -45,7 +45,7 @@ def key(row: Any) -> Key:
 
 
 def read() -> Table:
-    """The timeouts of the requests of the calling thread's namespace; empty where /proc does not show it."""
+    """The timeouts of the requests of the calling thread's namespace; empty if /proc does not show them."""
     try:
         rows, _, _ = procfs.sockets()
     except HalfopenError:

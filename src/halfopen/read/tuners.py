@@ -1,4 +1,4 @@
-"""Whether tuned or bpftune run here, and what tuned's profile sets."""
+"""Whether tuned or bpftune runs here, and which settings tuned's profile has."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from halfopen.core.tune.tuners import Line, RunningTuned
 from halfopen.linux import proc, small_files
 
 ETC: Final = "/etc/tuned"
-# A profile of the administrator goes before one of the package; newer versions keep both a directory further down.
+# An administrator's profile overrides one of the package. Newer versions keep both in a directory `profiles`.
 PROFILES: Final = (f"{ETC}/profiles", ETC, "/usr/lib/tuned/profiles", "/usr/lib/tuned")
 _MOST: Final = 256 * 1024
 _DEEPEST: Final = 16
 
 
 def notes(keys: list[str], persist: bool) -> list[str]:
-    """A line for each of the two that runs and may change one of these settings of the caller's namespace back.
+    """A line for each of them that runs and may overwrite one of these settings of the caller's namespace.
 
-    tuned sets those of the namespace it runs in, bpftune those of all.
+    tuned sets the settings of its own namespace, bpftune those of all.
     """
     there = running()
     own = "tuned" in there and _lives_here(there["tuned"])
@@ -27,9 +27,9 @@ def notes(keys: list[str], persist: bool) -> list[str]:
 
 
 def running() -> dict[str, int]:
-    """Which of the two run, and as which process, seen by its name and what it executes.
+    """Which of the two run, with their PIDs.
 
-    A name alone proves little, as anybody may take it: the command must be called so as well.
+    Any process may choose such a name, so its command line must begin with that program as well.
     """
     found: dict[str, int] = {}
     for pid in proc.pids():
@@ -49,7 +49,7 @@ def _lives_here(pid: int) -> bool:
 
 
 def tuned() -> RunningTuned:
-    """The profile that tuned has chosen, with all that it includes."""
+    """The active profile of tuned, with the profiles that it includes."""
     names = _read(f"{ETC}/active_profile").decode("utf-8", "replace").split()
     names += _read(f"{ETC}/post_loaded_profile").decode("utf-8", "replace").split()
     settings: dict[str, Line] = {}
@@ -63,14 +63,14 @@ def tuned() -> RunningTuned:
 
 
 def _add(name: str, settings: dict[str, Line], missing: list[str], depth: int) -> None:
-    """What a profile includes comes first: the profile itself has the last word."""
+    """Add the settings of a profile: first those of the profiles it includes, which its own override."""
     path = next((p for d in PROFILES if "/" not in name and os.path.isfile(p := f"{d}/{name}/tuned.conf")), None)
     if path is None or not depth:
         missing.append(name)
         return
     found = tuners.profile(path, _read(path))
     for other in found.includes:
-        # `-name` may be missing.
+        # A profile that is included as `-name` may be missing.
         if not other.startswith("-") or _there(other[1:]):
             _add(other.removeprefix("-"), settings, missing, depth - 1)
     settings.update(found.settings)

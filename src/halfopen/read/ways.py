@@ -1,4 +1,4 @@
-"""The routes back to some clients: the device by which a SYN-ACK leaves, beside that of their SYNs."""
+"""The routes back to some clients: the device that a SYN-ACK leaves by, to compare with the one their SYNs came by."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from halfopen.read.addresses import devices
 from halfopen.wire import netlink, rtnetlink
 
 _BYTES: Final = 16 * 1024
-# Packets come in by the VRF and leave by a device in it.
+# Not compared: packets of a VRF are seen to come in by the VRF, but leave by a device in it.
 _NOT_COMPARED: Final = "vrf"
 
 
@@ -42,19 +42,19 @@ def _one(s: socket.socket, asked: AskedWay, names: Mapping[int, str], compared: 
             return WayBack(asked.number, error=netlink.error_code(data, start, end))
         if kind == rtnetlink.RTM_NEWROUTE:
             device = names.get(rtnetlink.way(data, start, end), "")
-            # Without the address that answers, rules that choose a route by it (`ip rule add from`) say nothing.
+            # Without the source address of the SYN-ACK, rules for it (`ip rule add from`) would not be applied.
             came_by = compared.get(asked.came_by, "") if asked.local else ""
             return WayBack(asked.number, device, came_by)
     return WayBack(asked.number)
 
 
 def _address(asked: AskedWay) -> bytes:
-    """Of an IPv6 client the first address of its /64, which all of them share a route with."""
+    """The client's address; for IPv6 the first address of its /64, whose clients share a route."""
     return asked.number.to_bytes(4, "big") if asked.is_v4 else asked.number.to_bytes(8, "big") + bytes(8)
 
 
 def _local(asked: AskedWay) -> bytes:
-    """The address that answers, in the client's family; b"" where it is not known."""
+    """The source address of the SYN-ACK, in the client's family; b"" if it is not known."""
     if not asked.local:
         return b""
     return socket.inet_pton(socket.AF_INET if asked.is_v4 else socket.AF_INET6, asked.local)

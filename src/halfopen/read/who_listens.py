@@ -14,8 +14,8 @@ from halfopen.read.owners import Holders
 
 
 def add_owners(samples: list[Sample], *, names: bool) -> list[Sample]:
-    """The Samples with what one look through all processes tells of their listeners: owners (names), and options where
-    the queues did not tell them as well.
+    """The Samples with the owners of their listeners (names), and the listeners' options if eBPF did not read them:
+    found by one search through all processes.
     """
     asking = [s for s in samples if len(s.listeners) and (names or _wants_options(s))]
     if not asking:
@@ -29,7 +29,7 @@ def add_owners(samples: list[Sample], *, names: bool) -> list[Sample]:
 
 
 def _wants_options(sample: Sample) -> bool:
-    """Whether connections may be deferred ones for all that eBPF said."""
+    """Whether it is open which connections are deferred, because eBPF did not read the listeners' options."""
     part = sample.part(Requests)
     return not _known(sample) and sample.completeness.source != "bpf" and part is not None and part.count > 0
 
@@ -39,7 +39,7 @@ def _known(sample: Sample) -> bool:
 
 
 def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process, ...]]) -> Sample:
-    """The Sample with its part of what was found, and with what of it is hidden or was not looked for to the end."""
+    """The Sample with owners and options from `found`, and notes on what is hidden or was not searched to the end."""
     inodes = sample.listeners["inode"].tolist()
     missing = len(set(inodes) - found.by_inode.keys())
     notes = list(sample.completeness.notes)
@@ -53,7 +53,7 @@ def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process,
             f"other processes may hold {rest} as well"
         )
     elif missing and (found.refused or proc.lacking(("CAP_SYS_PTRACE",))):
-        # With hidepid nothing is refused: the processes of others are not there at all.
+        # With hidepid nothing is refused: other users' processes do not appear at all.
         hidden = True
         notes.append(f"the listening process is hidden for {of}{_shown_by(sample)}")
     options: dict[int, ListenerOptions] = {}

@@ -1,4 +1,4 @@
-"""The activity of processes that hold a listening socket: state, where they wait, descriptors, CPU."""
+"""What the processes that hold a listening socket do: state, where they wait, descriptors, CPU time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from halfopen.read.probe import Draft, Probe
 
 # Reading a process takes about 0.2 ms, a thread 0.03 ms; more on a busy machine.
 BUDGET_S: Final = 0.1
-# The most threads looked at of one process; a server may have thousands.
+# At most this many threads of a process are examined; a server may have thousands.
 _THREADS: Final = 256
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
-    """The probe of these processes, those that matter most first; earlier: the look before."""
+    """The probe of these processes, the most important first. earlier: the previous look, for differences."""
 
     def looked(_: Draft) -> Workers:
         return read(pids, earlier)
@@ -30,7 +30,7 @@ def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
 
 
 def read(pids: Sequence[int], earlier: Workers | None = None, budget_s: float = BUDGET_S) -> Workers:
-    """These processes as they are now, as many as the time allows; those that ended are left out."""
+    """The states of these processes, as many as time allows, without those that have ended."""
     began, files = time.monotonic(), files_of_system(small_files.text("/proc/sys/fs/file-nr"))
     found: dict[int, WorkerState] = {}
     for at, pid in enumerate(pids):
@@ -43,7 +43,7 @@ def read(pids: Sequence[int], earlier: Workers | None = None, budget_s: float = 
 
 
 def worker(pid: int, until_s: float) -> WorkerState | None:
-    """The state of one process, with as many of its threads as there is time for; None if it ended."""
+    """The state of one process, with as many of its threads as time allows; None if it has ended."""
     fields = proc.stat_fields(pid)
     if len(fields) < 13:
         return None
@@ -82,7 +82,7 @@ def stopped(pid: int) -> str:
 
 
 def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:
-    """Where the threads wait, how long they have waited for a CPU (s), and whether all were looked at."""
+    """Where the threads wait, how long they have waited for a CPU so far (s), and whether all were examined."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -100,7 +100,7 @@ def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:
 
 
 def waits_in(wchan: str) -> str:
-    """The kernel function in the text of wchan, without what a compiler adds to names; "" for none (`0`)."""
+    """The kernel function in the text of wchan, without suffixes of the compiler; "" if it does not wait (`0`)."""
     return "" if wchan == "0" else wchan.partition(".")[0]
 
 
@@ -121,7 +121,7 @@ def may_pass(status: str) -> bool:
 
 
 def tracer(status: str) -> int:
-    """The process that traces this one, by the text of /proc/PID/status; 0 for none, or where it is out of sight."""
+    """The PID of the tracer in the text of /proc/PID/status; 0: none, or not visible in this PID namespace."""
     for line in status.splitlines():
         if line.startswith("TracerPid:"):
             return int(line.split()[1])
@@ -129,7 +129,7 @@ def tracer(status: str) -> int:
 
 
 def _descriptors(pid: int, until_s: float) -> int | None:
-    """How many descriptors a process has open; None where that is hidden or takes too long."""
+    """How many descriptors a process has open; None if that is hidden or takes too long."""
     if told := proc.open_files(pid):
         return told
     try:

@@ -1,4 +1,4 @@
-"""What arrives at listeners and what of it finishes, counted while somebody looks (bpf/arrivals.bpf.c)."""
+"""Packets that arrive at listeners and handshakes that finish, counted between two looks (bpf/arrivals.bpf.c)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from halfopen.read.probe import Draft, Probe
 from halfopen.wire import bpf_records
 
 OBJECT: Final = "arrivals"
-# The entries of the map of sources that send packets (bpf/arrivals.bpf.c): nearly as many mean that some are lost.
+# The size of the LRU map of sources (bpf/arrivals.bpf.c). If it is nearly full, some sources were displaced.
 _ROOM: Final = 16384
 _CROWDED: Final = _ROOM * 7 // 8
 _WHAT: Final = "arrivals"
@@ -31,12 +31,12 @@ _FINISHED: Final = ("finished", "late", "timed", "sum_us")
 class ArrivalPrograms(Closable):
     """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
 
-    Close it, or use it as a context manager. Packets are counted where the root of the cgroup2 tree can be seen;
-    elsewhere handshakes that finish alone.
+    Close it, or use it as a context manager. Packets are counted if the root of the cgroup2 tree is visible;
+    otherwise only handshakes that finish.
     """
 
     def __init__(self, netns_inode: int = 0) -> None:
-        """netns_inode: count this network namespace alone; 0: every one of the machine.
+        """netns_inode: count only this network namespace; 0: all namespaces of the machine.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
@@ -118,7 +118,7 @@ def _rows(keys: NDArray[Any], values: NDArray[Any], inode: int, names: tuple[str
 
 
 def probe(programs: ArrivalPrograms) -> Probe:
-    """The probe of what arrived at the namespace that is read, by programs that are counting."""
+    """The probe of arrivals at the namespace that is read; the programs are counting already."""
 
     def read(_: Draft) -> Arrivals:
         return programs.read(os.stat("/proc/thread-self/ns/net").st_ino)

@@ -1,7 +1,8 @@
 """The census: every request socket of a namespace with its exact age, in stretches.
 
-Two programs write the same records. One goes through the kernel's hash by itself (bpf/walk.bpf.c, see `walk`); the
-other is handed each socket by the kernel's iterator (bpf/census.bpf.c, here), for kernels that refuse the first.
+Two programs write the same records. One walks the kernel's hash itself (bpf/walk.bpf.c, see `walk`). The other is
+called for each socket by the kernel's iterator (bpf/census.bpf.c, here), and is used where the kernel refuses the
+first.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from halfopen.wire.inet_diag import TCP_SYN_RECV
 
 _READ_BYTES: Final = 32 * 1024
 _STRETCH: Final = 512 * 1024
-# More than this at once, and there is more to come.
+# A read() that gives this much or more is probably not the last one.
 _LONG: Final = _STRETCH // 2
 _CLOCK_MONOTONIC_COARSE: Final = 6
 
 
 class Counted(Struct, frozen=True, eq=False):
-    """n request sockets: rows (n,) REQUEST, ages in s (n,), which are deferred (n,).
+    """A stretch of n request sockets: rows (n,) REQUEST, ages in s (n,), and which are deferred (n,).
 
-    chains (n,): the chain of the kernel's hash that each is in, where the census tells it. Rows have cookies where the
-    reading was `named`; a cookie is 0 where none was given out yet. Overwritten by the next one.
+    chains (n,): the number of the hash chain that each is in; 0 from the iterator. Rows have cookies if the reading is
+    `named`; a cookie is 0 if the kernel has not generated it yet. The next stretch overwrites the arrays.
     """
 
     rows: NDArray[Any]
@@ -68,7 +69,7 @@ class Census(Closable):
         except BaseException:
             self._loaded.close()
             raise
-        # The coarse clock goes by jiffies.
+        # CLOCK_MONOTONIC_COARSE advances once a jiffy, so its resolution is the length of a jiffy.
         self._jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
 
     def close(self) -> None:
@@ -76,40 +77,40 @@ class Census(Closable):
         self._loaded.close()
 
     def _prepare(self) -> None:
-        """What is to be done once, after loading."""
+        """Done once, after loading; for subclasses."""
         raise NotImplementedError
 
     def _pieces(self) -> Generator[memoryview, None, None]:
-        """What the program writes about the calling thread's namespace, a stretch at a time; each is overwritten when
-        three more have been asked for. The first is asked for by that thread, the others by any.
+        """The records of the calling thread's namespace, a stretch at a time. A stretch is overwritten when three more
+        have been requested. The first must be requested by that thread; any thread may request the others.
         """
         raise NotImplementedError
 
     @property
     def full(self) -> int:
-        """Sockets in true SYN_RECV that the last reading passed over."""
+        """How many full sockets in TCP_SYN_RECV (not requests) the last reading skipped."""
         return int(self._full[0])
 
     @property
     def interrupted(self) -> bool:
-        """Whether the last reading could not follow the kernel's table everywhere, so that some may be missing."""
+        """Whether the last reading lost its way in the kernel's table, so that some requests may be missing."""
         return False
 
     def share(self, part: Counted) -> float:
-        """How much of the kernel's table has been read with this part of a reading; 0 where that is unknown."""
+        """The share of the kernel's table that has been read after this stretch (0 to 1); 0 if that is not known."""
         return 0.0
 
     def _choose(self, chains: NDArray[np.uint32] | None) -> None:
-        """Have the next reading go through these chains alone, where this census can; None: through all."""
+        """Limit the next reading to these chains, if this census can; None: read all."""
 
     def read(
         self, *, mixed: bool = False, named: bool = False, chains: NDArray[np.uint32] | None = None
     ) -> Generator[Counted, None, None]:
         """The request sockets of the calling thread's namespace, a stretch at a time.
 
-        mixed: IPv4 requests without a device and others are to be expected side by side; they are then written alike.
-        named: with cookies. chains: numbers (C,) of hash chains; their requests will do, others may come as well.
-        Ages, in s, are as of the beginning of the walk; the age of a request that came later is 0.
+        mixed: IPv4 and IPv6 requests (or ones bound to a device) are likely side by side: write records of one size.
+        named: with cookies. chains: numbers (C,) of hash chains to read; requests of other chains may come as well.
+        Ages, in s, refer to the beginning of the walk; a request that came later has age 0.
 
         Raises: NotPermitted, KernelError, WireError.
         """
@@ -117,14 +118,14 @@ class Census(Closable):
             self._choose(chains)
             self._uniform[0], self._named[0], self._full[0], self._began[0] = mixed, named, 0, 0
             rows = _Rows()
-            # Closed here, not when somebody collects it: it may hold a descriptor.
+            # Closed now, not when it is garbage-collected: the generator may hold a descriptor.
             with closing(self._pieces()) as pieces:
                 for piece in _overlapped(pieces):
                     for raw in bpf_records.census(piece):
                         yield self._counted(raw, rows)
 
     def drain(self) -> int:
-        """Read everything and throw it away; how many bytes there were. What reading costs the kernel.
+        """Read everything, discard it and return the number of bytes: to measure what reading costs the kernel.
 
         Raises: as `read`.
         """
@@ -135,7 +136,8 @@ class Census(Closable):
 
     def _counted(self, raw: NDArray[Any], rows: _Rows) -> Counted:
         began = np.uint32(int(self._began[0]) // bpf_records.SENT_US & 0xFFFFFFFF)
-        # A difference of two wrapping counters, which is negative for what came after the beginning.
+        # Both counters wrap, so the difference is taken as signed; it is negative for requests that came after the
+        # start.
         ages = (began - raw["sent"]).view(np.int32) * np.float32(bpf_records.SENT_US * 1e-6)
         flags = raw["flags"]
         ages[(ages < 0) | (flags & bpf_records.NOT_SENT != 0)] = 0
@@ -143,15 +145,15 @@ class Census(Closable):
 
 
 class _Rows:
-    """Room for the rows of a stretch, for each of the three forms: what a form never writes stays zero."""
+    """Buffers for the rows of a stretch, one for each form of record: fields that a form does not have stay zero."""
 
     def __init__(self) -> None:
         self._room: dict[int, NDArray[Any]] = {}
 
     def fill(self, raw: NDArray[Any], jiffy_ms: float) -> NDArray[Any]:
-        """The requests of raw (N,), of one of the three forms, as rows (N,) REQUEST, which the next call overwrites.
+        """The records raw (N,), all of one form, as rows (N,) REQUEST; the next call overwrites them.
 
-        jiffy_ms: how long a jiffy is.
+        jiffy_ms: the length of a jiffy, ms.
         """
         form = raw.dtype.itemsize
         room = self._room.get(form)
@@ -197,20 +199,20 @@ class IterCensus(Census):
 
 
 class NamingCensus(IterCensus):
-    """The same, which gives every request socket its cookie on the way: Linux 6.17 and newer."""
+    """The same census, which also has the kernel generate the cookie of every request: Linux 6.17 and newer."""
 
     name = "naming"
 
 
 def _receive(fd: int) -> Iterator[memoryview]:
-    """What an iterator writes, a stretch at a time; each is overwritten when three more have been asked for."""
+    """The output of an iterator, a stretch at a time; a stretch is overwritten when three more have been requested."""
     ring = [memoryview(bytearray(_STRETCH + _READ_BYTES)) for _ in range(3)]
     turn = used = 0
     while True:
         try:
             n = os.readv(fd, [ring[turn][used : used + _READ_BYTES]])
         except BlockingIOError:
-            continue  # a million sockets without a request among them
+            continue  # EAGAIN: the kernel paused after a million sockets of which none was written
         except OSError as e:
             raise KernelError("reading the eBPF program census", e.errno or 0) from None
         used += n
@@ -222,7 +224,7 @@ def _receive(fd: int) -> Iterator[memoryview]:
 
 
 def _overlapped(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-    """The pieces; from the second on received while the caller works. A short census starts no thread."""
+    """The pieces, of which all but the first are received while the caller parses. A short census starts no thread."""
     first = next(pieces, None)
     if first is None:
         return

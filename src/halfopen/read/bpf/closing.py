@@ -46,7 +46,7 @@ class _Gathered:
         self._rows.add(rows)
 
     def take(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """All rows (N,) SOCKET and addresses (M,) ADDRESSES."""
+        """All sockets, (N,) SOCKET, and the addresses of the IPv6 ones, (M,) ADDRESSES."""
         return self._rows.take(), self._wide.take()
 
 
@@ -62,7 +62,7 @@ class _Sockets(Closable):
         try:
             self._states = self._loaded.variable("states", "<u4")
             self._loaded.variable("page_shift", "<u4")[0] = mmap.PAGESIZE.bit_length() - 1
-            # The coarse clock goes by jiffies.
+            # CLOCK_MONOTONIC_COARSE advances once a jiffy, so its resolution is the length of a jiffy.
             jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
             self._loaded.variable("jiffy_ms", "<u4")[0] = round(jiffy_ms * (1 << 20))
             self._prepare()
@@ -81,15 +81,15 @@ class _Sockets(Closable):
         raise NotImplementedError
 
     def read(self, states: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The sockets of the calling thread's namespace in these states (a bit each), (N,) SOCKET, and the addresses of
-        the IPv6 ones, (M,) ADDRESSES.
+        """The sockets of the calling thread's namespace in these states (one bit each), (N,) SOCKET, and the addresses
+        of the IPv6 ones, (M,) ADDRESSES.
 
-        Raises: Unsupported where the walk cannot follow the table everywhere, NotPermitted, KernelError, WireError.
+        Raises: Unsupported if a chain of the table cannot be followed, NotPermitted, KernelError, WireError.
         """
         gathered = _Gathered()
         with self._lock:
             self._states[0] = states
-            # Closed here, not when somebody collects it: it may hold a descriptor.
+            # Closed now, not when it is garbage-collected: the generator may hold a descriptor.
             with closing(self._pieces()) as pieces:
                 for piece in pieces:
                     gathered.add(piece)
@@ -97,7 +97,7 @@ class _Sockets(Closable):
 
 
 class SocketWalk(_Sockets):
-    """The walk: Linux 6.2 and newer. Waits for nobody, and nobody waits for it."""
+    """The walk: Linux 6.2 and newer. It takes no lock of the kernel."""
 
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
@@ -117,7 +117,7 @@ class SocketWalk(_Sockets):
         ) = (self._loaded.variable(name, "<u4") for name in names)
         self._counts = self._loaded.variable("counts", _COUNTS)
         self._loaded.run("begin")
-        # A power of two, or it is not the hash this walk knows.
+        # The kernel's hash always has a power of two of chains: anything else was read from the wrong place.
         if not self._buckets[0] or self._buckets[0] & (self._buckets[0] - 1):
             raise Unsupported("bpf:closing", "this kernel's hash of connections is not where the eBPF program looks")
         self._room = memoryview(self._loaded.window("rooms", _ROOM)).cast("B")
@@ -141,7 +141,8 @@ class SocketWalk(_Sockets):
         self._used[0] = 0
         while self._bucket[0] < self._last[0]:
             self._loaded.run("walk")
-            # Waking a task of equal priority does not ask this one to be rescheduled, so the run would not stop for it.
+            # Waking a task of equal priority does not set TIF_NEED_RESCHED, so the run does not stop for it: yield
+            # here.
             os.sched_yield()
             if self._no_room[0]:
                 yield self._room[: int(self._used[0])]

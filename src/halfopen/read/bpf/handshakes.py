@@ -1,4 +1,4 @@
-"""Handshakes that finish, counted in the kernel as they do (bpf/handshakes.bpf.c)."""
+"""Handshakes that finish, counted in the kernel (bpf/handshakes.bpf.c)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from halfopen.wire import bpf_records
 
 _OBJECT: Final = "handshakes"
 _NEEDED: Final = ("finished", "sent_again")
-# Program → what goes without it. Each hooks a kernel function, which some hosts refuse and some kernels lack.
+# Optional program → what is missing without it. Each hooks a kernel function: some hosts refuse that, some kernels lack
+# the function.
 _OPTIONAL: Final = {
     "arrived": "arrivals are not counted",
     "given_up": "give-ups are not counted",
@@ -38,15 +39,14 @@ _NOTHING: Final = (errno.ENOENT,)
 class HandshakePrograms(Closable):
     """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
 
-    missing: what this kernel or host does not let them count, and why; empty when nothing is missing. refused: the
-    same by program.
+    missing: a text that says what is not counted here and why, or "". refused: program → why it is not loaded.
 
     One reading at a time, from any thread; close it, or use it as a context manager.
     """
 
     def __init__(self, netns_inode: int = 0, *, room: int = ROOM, arrivals: bool = True) -> None:
-        """netns_inode: count this network namespace alone; 0: every one of the machine. room: for that many keys.
-        arrivals: count them, and give-ups, as well.
+        """netns_inode: count only this network namespace; 0: all. room: how many keys (listeners) the map holds.
+        arrivals: count arrivals and give-ups as well, which costs time for every SYN.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
@@ -86,11 +86,11 @@ class HandshakePrograms(Closable):
         self._loaded.close()
 
     def only(self, netns_inode: int) -> None:
-        """From now on count this namespace alone; 0: every one."""
+        """From now on count only this namespace; 0: all."""
         self._only[0] = netns_inode
 
     def read(self) -> HandshakeCounters:
-        """The counters since the programs were attached, all CPUs together: K rows in no order. Raises: KernelError."""
+        """Counters since the programs were attached, summed over all CPUs: K keys, unordered. Raises: KernelError."""
         with self._lock:
             keys, counters = self._batches()
             now = time.monotonic()
@@ -130,7 +130,7 @@ class HandshakePrograms(Closable):
 
 
 def _load(room: int, unwanted: tuple[str, ...]) -> tuple[Loaded, dict[str, str]]:
-    """The object with as many of its optional programs as this kernel takes, and why it does not take the others."""
+    """The loaded object with the optional programs that this kernel accepts, and why it refuses the others."""
     refused = {p: f"switched off by {REFUSE}" for p in _OPTIONAL if refused_by_name(f"{_OBJECT}.{p}")}
     refused |= dict.fromkeys(unwanted, _NOT_WANTED)
     try:
@@ -138,7 +138,7 @@ def _load(room: int, unwanted: tuple[str, ...]) -> tuple[Loaded, dict[str, str]]
     except HalfopenError as e:
         if len(refused) == len(_OPTIONAL):
             raise
-        # Not `e` itself: its traceback would keep this frame, and what it loads, until the collector comes by.
+        # Not `e` itself: its traceback would keep this frame and the loaded object alive until garbage collection.
         is_privilege = isinstance(e, NotPermitted)
     # If this raises, the error goes to the caller: even the required programs are refused.
     bare = _loaded(room, frozenset(_OPTIONAL))

@@ -24,7 +24,7 @@ from halfopen.wire.inet_diag import TCP_LISTEN
 
 _ROOM: Final = 4096
 _LISTENING: Final = 1 << TCP_LISTEN
-# The rows that the program has found since the last read(), as they lie in memory.
+# The program's output buffer, which is mapped into memory: rows found since the last read().
 _FOUND: Final = np.dtype([("rows", bpf_records.HOLDER, (_ROOM,))])
 
 
@@ -55,11 +55,11 @@ class Owners(Closable):
     def read(
         self, until_s: float = float("inf"), *, states: int | None = _LISTENING, namespaces: bool = False, room: int = 0
     ) -> tuple[NDArray[Any], bool]:
-        """Every descriptor of a TCP socket in one of the states (a bit each), (n,) dtype `bpf_records.HOLDER`, process
-        by process; and whether these are all, or the look was ended at `until_s` of the monotonic clock. states None:
-        of a socket of any kind, which takes half the time for each. room: how many are expected.
+        """Every descriptor of a TCP socket in one of the states (one bit each), (n,) dtype `bpf_records.HOLDER`,
+        process by process; and whether the list is complete: the search ends at `until_s` of the monotonic clock.
 
-        namespaces: every descriptor of a namespace, of whatever kind, instead.
+        states: None: sockets of any kind, which takes half the time. room: about how many are expected. namespaces:
+        find descriptors of namespaces, of every kind, instead of sockets.
 
         Raises: NotPermitted, KernelError.
         """
@@ -75,13 +75,13 @@ class Owners(Closable):
             return found.take(), whole
 
     def _read(self, fd: int, until_s: float, found: Growing) -> bool:
-        """Take what each read() finds; whether the last one came to the end in time."""
+        """Collect the rows of each read(). Returns whether the iterator came to its end in time."""
         ended = False
         while not ended and time.monotonic() <= until_s:
             try:
                 ended = not os.read(fd, 1)
             except BlockingIOError:
-                pass  # a task is not finished, or nothing was found in a million
+                pass  # EAGAIN: the program stopped in the middle of a task, or the kernel paused after a million tasks
             except OSError as e:
                 raise KernelError("reading the eBPF program owners", e.errno or 0) from None
             found.add(self._found[: self._count[0]])

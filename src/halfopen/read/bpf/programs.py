@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pulse() -> Pulse:
-    """The pulse, loaded. Raises: Unsupported, NotPermitted, the same at every call; KernelError."""
+    """The pulse, loaded. Raises: Unsupported and NotPermitted, which are remembered; KernelError."""
     return kept.get(Pulse)
 
 
@@ -26,7 +26,7 @@ def owners() -> Owners:
 
 
 def census() -> Census:
-    """The census, loaded: by the walk where that may be, else by the iterator. Raises: as `pulse`."""
+    """The census, loaded: the walk if the kernel accepts it, otherwise the iterator. Raises: as `pulse`."""
     try:
         return kept.get(WalkCensus)
     except HalfopenError:
@@ -53,9 +53,9 @@ def socket_iterator() -> SocketIterator:
 
 
 def begin() -> None:
-    """Have what a reading uses loaded by threads, side by side: most of the time that takes is the kernel's own.
+    """Start loading the programs of a reading in parallel threads: most of that time is spent in the kernel.
 
-    What it raises comes when it is asked for.
+    Errors are raised later, by the function that returns the program.
     """
     for kind, name in ((WalkCensus, "walk"), (Pulse, "pulse")):
         if not kept.known(kind):

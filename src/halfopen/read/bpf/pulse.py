@@ -1,4 +1,6 @@
-"""The pulse: the SYN queue of every listener of a namespace, at the cost of the listeners alone (bpf/pulse.bpf.c)."""
+"""The pulse: the SYN queue of every listener of a namespace, at a cost that depends only on their number
+(bpf/pulse.bpf.c).
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,9 @@ class Pulse(Closable):
     def read(self, expected: int = 0) -> NDArray[Any]:
         """The listeners of the calling thread's namespace, (L,) dtype PULSE, in the kernel's order.
 
-        expected: how many a LISTEN dump just showed; the walk ends there at the latest. Without it (0), or when one was
-        closed since, a namespace without connections walks the hash of all namespaces (0.3 s beside a million).
+        expected: the number of listeners that a dump just showed: the walk ends there. If it is 0, or a listener was
+        closed since, a namespace without connections makes the kernel walk the whole hash, which all namespaces share
+        (0.3 s beside a million connections).
 
         Raises: NotPermitted, KernelError.
         """
@@ -59,8 +62,8 @@ class Pulse(Closable):
             return found, int(self._digest[0])
 
     def digest(self, expected: int) -> int:
-        """A number that is another one as soon as anything of a listener or of its queues changes that a LISTEN dump or
-        `read` would show. expected: as for `read`; nothing but that number is computed. Raises: as `read`.
+        """A hash over everything that a LISTEN dump or `read` would show: it changes when any of that changes. Cheaper
+        than `read`, as no record is written. expected: as for `read`. Raises: as `read`.
         """
         with self._lock:
             self._walk(expected, quiet=True)
@@ -82,7 +85,7 @@ def _pieces(fd: int) -> list[bytes]:
         while piece := os.read(fd, _READ_BYTES):
             pieces.append(piece)
     except BlockingIOError:
-        pass  # the program ended the walk
+        pass  # EAGAIN: the program stopped the iterator
     except OSError as e:
         raise KernelError("reading the eBPF program pulse", e.errno or 0) from None
     return pieces

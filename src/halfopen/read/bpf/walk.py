@@ -1,4 +1,4 @@
-"""The census by a walk of its own through the kernel's hash of connections, without its locks (bpf/walk.bpf.c)."""
+"""The census by our own walk through the kernel's hash of connections, without its locks (bpf/walk.bpf.c)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from halfopen.wire import bpf_records
 _ROOM: Final = 512 * 1024
 _ROOMS: Final = 3
 MOST_CHOSEN: Final = 16 * 1024
-# A hash with no more chains than this is a namespace's own (tcp_child_ehash_entries), and its chains may be long.
+# A hash this small belongs to a single namespace (tcp_child_ehash_entries), and its chains may be long.
 _OWN: Final = 64 * 1024
-# A chain is written as a whole. Half a room leaves space for what comes while it is measured.
+# A chain must fit the buffer as a whole. A limit of half the buffer leaves room for requests that come after measuring.
 _LONGEST: Final = _ROOM // 2 // bpf_records.CENSUS_NAMED.itemsize
 
 
 class WalkCensus(Census):
-    """The census by bpf/walk.bpf.c: Linux 6.2 and newer. Waits for nobody, and nobody waits for it.
+    """The census by bpf/walk.bpf.c: Linux 6.2 and newer. It takes no lock of the kernel.
 
-    Where a chain of the hash is longer than the walk can take in one piece, the kernel's iterator reads instead.
+    If a chain of the hash is too long for the walk, the kernel's iterator reads instead.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class WalkCensus(Census):
             self._loaded.variable(name, "<u4") for name in ("chosen", "measuring", "longest")
         )
         self._loaded.run("begin")
-        # A power of two, or it is not the hash this walk knows.
+        # The kernel's hash always has a power of two of chains: anything else was read from the wrong place.
         if not self._buckets[0] or self._buckets[0] & (self._buckets[0] - 1):
             raise Unsupported("bpf:walk", "this kernel's hash of connections is not where the eBPF program walk looks")
         memory = memoryview(self._loaded.window("rooms", _ROOM * _ROOMS)).cast("B")
@@ -66,7 +66,7 @@ class WalkCensus(Census):
         return float(part.chains[-1] + 1) / float(self._buckets[0])
 
     def _choose(self, chains: NDArray[np.uint32] | None) -> None:
-        # More than there is room for: all.
+        # More chains than the map holds: read all.
         self._chosen[0] = 0
         if chains is not None and len(chains) <= MOST_CHOSEN:
             room = np.frombuffer(self._loaded.window("chains", MOST_CHOSEN * 8), dtype=np.uint64)
@@ -74,7 +74,7 @@ class WalkCensus(Census):
             self._chosen[0] = len(chains)
 
     def _fits(self) -> bool:
-        """Whether no chain of the calling thread's namespace is too long for a room."""
+        """Whether every chain of the calling thread's namespace fits the output buffer."""
         self._loaded.run("begin")
         if self._buckets[0] > _OWN:
             return True
@@ -105,7 +105,8 @@ class WalkCensus(Census):
         self._used[0] = 0
         while self._bucket[0] < self._last[0]:
             self._loaded.run("walk", turn)
-            # Waking a task of equal priority does not ask this one to be rescheduled, so the run would not stop for it.
+            # Waking a task of equal priority does not set TIF_NEED_RESCHED, so the run does not stop for it: yield
+            # here.
             os.sched_yield()
             if self._no_room[0]:
                 yield self._rooms[turn][: int(self._used[0])]
