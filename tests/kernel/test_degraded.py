@@ -5,6 +5,7 @@ why.
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,13 @@ from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
+from halfopen.lab.wiring import SERVER
 from halfopen.linux import netns
 from halfopen.read import head, procfs, reader, requests, sockdiag
 from run import halfopen as command
 from run import one_line
 
 if TYPE_CHECKING:
-    import socket
     import subprocess
 
     from halfopen.lab import Lab
@@ -100,6 +101,23 @@ def test_nobody_sees_and_is_told_what_is_missing(flooded: Lab) -> None:
     assert done.returncode == 0, done.stderr
     assert "23 half-open connections" in done.stdout.splitlines()[0]
     assert "run as root" in done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("words", ["closing", "memory"])
+def test_nobody_is_not_told_of_queues_where_none_is_shown(lab: Lab, words: str) -> None:
+    with lab.server.run(lambda: socket.create_server((SERVER.v4, 8080))) as web:
+        client = lab.client.run(lambda: socket.create_connection((SERVER.v4, 8080)))
+        with client, web.accept()[0]:
+            done = as_nobody(lab, words)
+    assert done.returncode == 0, done.stderr
+    assert "SYN queues" not in done.stdout
+    assert "ages are estimated" not in done.stdout
+    # Who holds it is hidden: that is told, and how to see it.
+    assert "no process was found for 1 connection, as" in done.stdout
+    assert "run as root" in done.stdout
+    if words == "memory":
+        assert done.stdout.splitlines()[-1].startswith("Next  sudo ")
 
 
 @pytest.mark.root

@@ -19,6 +19,7 @@ from halfopen.core.sample.closing import ALL_STATES, OpenSockets
 from halfopen.core.sample.memory import MemoryReading
 from halfopen.linux.netns import Netns
 from halfopen.read import closing, memory, reader, requests
+from halfopen.read.probe import unshown
 
 
 class MemoryLook(Struct, frozen=True, eq=False):
@@ -35,7 +36,7 @@ def look(ns: Netns | None) -> MemoryLook:
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
     builder = Builder()
-    probes = [memory.probe(), requests.probe(builder), closing.probe(ALL_STATES)]
+    probes = [memory.probe(), requests.probe(builder), unshown(), closing.probe(ALL_STATES)]
     sample = reader.read(ns, probes, with_owners=False)
     reading, sockets = sample.part(MemoryReading), sample.part(OpenSockets)
     if reading is None or sockets is None:
@@ -54,5 +55,11 @@ def look(ns: Netns | None) -> MemoryLook:
     model = build_memory(reading, sockets, now.half_open + now.deferred, len(sample.listeners), by_port)
     verdict = verdict_on(now, found)
     if not any(one.cures for one in found):
-        verdict = replace(verdict, next=((Look(e.netns, "closing", "whose connections they are"),),))
+        verdict = replace(verdict, next=((_whose(e.netns, sockets),),))
     return MemoryLook(sample, model, verdict)
+
+
+def _whose(netns: str, sockets: OpenSockets) -> Look:
+    if not sockets.owners_whole:
+        return Look(netns, "memory", "whose connections they are", as_root=True)
+    return Look(netns, "closing", "whose connections they are")

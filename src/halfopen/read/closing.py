@@ -25,10 +25,11 @@ from halfopen.core.sample.closing import (
     SocketCounts,
 )
 from halfopen.core.sample.growing import Growing
+from halfopen.core.units import plural
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import machine_settings, owners, sockdiag, socket_owners, workers
 from halfopen.read.bpf import programs
-from halfopen.read.probe import Draft, Probe
+from halfopen.read.probe import Draft, Probe, as_root
 from halfopen.wire import closing_diag, inet_diag, netlink
 
 _Table = tuple[NDArray[Any], NDArray[Any]]
@@ -131,10 +132,12 @@ def _with_owners(
     if not held.whole:
         missing = int(np.count_nonzero((found.rows["inode"] != 0) & (held.pids == 0)))
         if missing:
-            notes.append(
-                f"the search for the processes that hold connections was stopped after {held.took_s:.1f} s, or was "
-                f"refused in part: {missing:,} connections have no name"
-            )
+            of = plural(missing, "connection")
+            if held.refused:
+                of_whom = plural(held.refused, "process", "processes")
+                notes.append(f"no process was found for {of}, as {of_whom} may not be looked into{as_root()}")
+            else:
+                notes.append(f"no process was found for {of}: the search was stopped after {held.took_s:.1f} s")
     counts = np.bincount(held.pids)
     counts[:1] = 0
     pids = np.flatnonzero(counts)

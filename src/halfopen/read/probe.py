@@ -85,3 +85,8 @@ class Probe(Struct, frozen=True):
     read: Callable[[Draft], object]
     vital: bool = False
     prepare: Callable[[str], None] = _nothing
+
+
+def unshown() -> Probe:
+    """A probe that reads nothing and drops the notes on what was read before it, for who does not show that."""
+    return Probe("notes", (), lambda draft: draft.notes.clear())

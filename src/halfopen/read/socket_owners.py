@@ -26,13 +26,14 @@ _TABLE: Final = 1 << 20
 
 class SocketOwners(Struct):
     """The owners of N sockets. pids (N,): the lowest PID that holds each, 0: none was found. descriptors (N,): the
-    number of its descriptor there. whole: all processes were examined. took_s: how long that took. beside: the
-    processes that hold one of the sockets `beside` of the request.
+    number of its descriptor there. whole: all processes were examined. refused: how many could not be examined. took_s:
+    how long that took. beside: the processes that hold one of the sockets `beside` of the request.
     """
 
     pids: NDArray[np.uint32]
     descriptors: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, dtype=np.uint32))
     whole: bool = True
+    refused: int = 0
     took_s: float = 0.0
     beside: frozenset[int] = frozenset()
 
@@ -53,7 +54,7 @@ def of(
         return found
     if beside is not None:
         wanted = np.concatenate((wanted, beside[beside != 0].astype(wanted.dtype)))
-    rows, found.whole = _holders(wanted, states, begun, budget_s)
+    rows, found.whole, found.refused = _holders(wanted, states, begun, budget_s)
     if len(rows):
         if beside is not None:
             found.beside = frozenset(rows["pid"][np.isin(rows["inode"], beside[beside != 0])].tolist())
@@ -97,19 +98,21 @@ def _first_places(held: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _holders(wanted: NDArray[Any], states: int, begun: float, budget_s: float) -> tuple[NDArray[Any], bool]:
-    """Descriptors of sockets, (n,) HOLDER, with at least the wanted ones; and whether every process was examined."""
+def _holders(wanted: NDArray[Any], states: int, begun: float, budget_s: float) -> tuple[NDArray[Any], bool, int]:
+    """Descriptors of sockets, (n,) HOLDER, with at least the wanted ones; whether every process was examined; and how
+    many could not be.
+    """
     # The eBPF program reports PIDs of this process's own PID namespace: useless if /proc is that of another one.
     if proc.numbers_as_we_do():
         try:
-            return programs.owners().read(begun + budget_s, states=None, room=len(wanted))
+            return *programs.owners().read(begun + budget_s, states=None, room=len(wanted)), 0
         except HalfopenError:
             pass  # make do with what /proc shows
     from halfopen.wire.bpf_records import HOLDER
 
     found = owners.by_proc(set(wanted.tolist()), begun + min(budget_s, _PROC_BUDGET_S))
     pairs = [(inode, pid, fd) for inode, held in found.by_inode.items() for pid, fd in held]
-    return np.array(pairs, dtype=HOLDER), not (found.broken_off or found.refused)
+    return np.array(pairs, dtype=HOLDER), not (found.broken_off or found.refused), found.refused
 
 
 def files_of(pid: int) -> tuple[int, int] | None:

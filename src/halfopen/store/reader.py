@@ -22,6 +22,7 @@ from halfopen.core.history import (
 )
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
+from halfopen.core.units import shell_word
 from halfopen.core.where import Namespace
 from halfopen.store import schema
 from halfopen.store.database import HistoryPlace, open_to_read, problem
@@ -98,7 +99,11 @@ class History:
                 *(id, id, id, id),
             )
         if not rows:
-            raise UnknownTarget(f"there is no incident {id!r} in {self.place.file}", hint="halfopen history lists them")
+            file = self.place.file
+            raise UnknownTarget(
+                f"there is no incident {id!r} in {file}",
+                hint=f"halfopen history --since 30d --file {shell_word(file)} lists those of the last 30 days",
+            )
         if len(rows) > 1:
             names = " and ".join(self._incident(document).id for (document,) in rows[:2])
             raise UsageError(f"{id!r} is part of several ids: {names}", hint="give more of it")

@@ -79,8 +79,10 @@ def test_what_is_asked_for_alone_is_told(place: HistoryPlace, db: sqlite3.Connec
         with pytest.raises(UsageError, match="part of several ids"):
             kept.incident("20231114")
         for id in ("cccccc", "aa", "%", ""):
-            with pytest.raises(UnknownTarget, match="there is no incident"):
+            with pytest.raises(UnknownTarget, match="there is no incident") as told:
                 kept.incident(id)
+            # The file may be another than the one that is read without --file.
+            assert f"--file {place.file} lists" in str(told.value.hint)
 
 
 def test_values_of_namespaces_alone(place: HistoryPlace, db: sqlite3.Connection) -> None:

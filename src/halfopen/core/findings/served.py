@@ -66,6 +66,11 @@ def asked_others(e: Evidence, group: SocketGroup) -> list[SocketGroup]:
     return sorted(waiting, key=lambda one: -one.awaiting)
 
 
+def is_nobodys(e: Evidence, group: SocketGroup) -> bool:
+    """Whether all processes that are seen were looked at, and none has the connections of a group among its files."""
+    return not group.pid and e.closing is not None and e.closing.sockets.owners_whole
+
+
 def is_handed(e: Evidence, group: SocketGroup) -> bool:
     """Whether the process of a group does not listen, so that it did not accept these connections itself."""
     listening = None if e.closing is None else e.closing.sockets.listening

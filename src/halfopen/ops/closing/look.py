@@ -22,6 +22,7 @@ from halfopen.core.sample.closing import ALL_STATES, OpenSockets
 from halfopen.linux.netns import Netns
 from halfopen.ops.closing.retrofitting import left_open
 from halfopen.read import closing, reader
+from halfopen.read.probe import unshown
 
 
 class ClosingLook(Struct, frozen=True, eq=False):
@@ -54,7 +55,7 @@ def look(
 
 
 def _sample(ns: Netns | None, filter: ClosingFilter, way: str) -> Sample:
-    sample = reader.read(ns, [closing.probe(ALL_STATES)], way=way, with_owners=False)
+    sample = reader.read(ns, [unshown(), closing.probe(ALL_STATES)], way=way, with_owners=False)
     if left := left_open(sample.where):
         whole = sample.completeness
         sample = replace(sample, completeness=replace(whole, notes=(*whole.notes, *left)))

@@ -108,7 +108,14 @@ def _awaits(f: Finding) -> str:
 
 
 def _handed(f: Finding) -> str:
-    """How a process came by connections that it did not accept; empty where it may have accepted them."""
+    """How a process came by connections that it did not accept, or why none has them; empty where it may have accepted
+    them.
+    """
+    if f.has("holders"):
+        return tr(
+            "no process that is seen here has them open: they are of one in another container, registered with "
+            "io_uring alone, or on the way from process to process over a local socket"
+        )
     if not f.has("listens"):
         return ""
     return tr(

@@ -95,6 +95,16 @@ def test_a_process_that_does_not_listen_did_not_accept() -> None:
         assert "inherited" not in told(*found(rows, listening=unknown))
 
 
+def test_connections_that_no_process_has_open_are_nobodys_fault() -> None:
+    """As of descriptors that are on their way over a local socket."""
+    row = [{"local_port": 8080}] * 3
+    [one] = judged(evidence(sockets(*row, pids=0), ports=(8080,))).findings
+    assert "io_uring" in told(one)
+    assert "stuck" not in told(one)
+    [one] = judged(evidence(replace(sockets(*row, pids=0), owners_whole=False), ports=(8080,))).findings
+    assert "io_uring" not in told(one)
+
+
 @pytest.mark.parametrize(
     ("why", "words", "cure"),
     [

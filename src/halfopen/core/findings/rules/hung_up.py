@@ -19,7 +19,16 @@ from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, L
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
-from halfopen.core.findings.served import AT_WORK_S, ENDED, asked_others, is_handed, is_stopped, read_ends, unread_ends
+from halfopen.core.findings.served import (
+    AT_WORK_S,
+    ENDED,
+    asked_others,
+    is_handed,
+    is_nobodys,
+    is_stopped,
+    read_ends,
+    unread_ends,
+)
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.sample.closing import CLOSE_WAIT
@@ -105,6 +114,8 @@ def _why(e: Evidence, group: SocketGroup, id: str) -> tuple[tuple[Fact, ...], tu
     if others:
         facts = (Fact("awaiting", sum(one.awaiting for one in others)), Fact("awaited", others[0].peer))
         return facts, (*show_sockets(e, others[0]), *shown)
+    if is_nobodys(e, group):
+        return (Fact("holders", 0),), shown
     if is_handed(e, group):
         return (Fact("listens", 0),), shown
     return (), ((LookAtProcess(group.pid, id),), *shown) if group.pid else shown
