@@ -64,12 +64,14 @@ def command(
         found = diagnose_on(reading(netns, how, skipped), seconds, way=how, filter=filter, stop=stop)
     if not found:
         raise nothing_read(skipped)
+    from halfopen.ops.closing.in_passing import in_passing
     from halfopen.present import diagnosis
 
+    closing = [] if as_json else in_passing([one.now for one in found], how)
     tell(
         ctx,
         lambda: diagnosis.document(found, skipped, interrupted=stop.is_set()),
-        lambda out: diagnosis.show(out, found, skipped, verbose=verbose),
+        lambda out: diagnosis.show(out, found, skipped, closing=closing, verbose=verbose),
         as_json=as_json,
         interrupted=stop.is_set(),
     )

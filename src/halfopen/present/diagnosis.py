@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -16,6 +17,7 @@ from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import PLACE
 from halfopen.core.fields.process import processes_cell
 from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.diagnosis import Confidence, Diagnosis, Explained, TimeBase, time_base
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.units import printable
@@ -26,6 +28,7 @@ from halfopen.present.findings.words import lasted, level_word
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.prose import beside, headed
+from halfopen.present.status import closing_line
 from halfopen.present.text import level_head, propose
 from halfopen.present.told import told
 
@@ -55,18 +58,28 @@ def headline(found: Diagnosis) -> str:
     return text
 
 
-def show(out: Console, all: Sequence[Diagnosis], skipped: Sequence[str], *, verbose: bool = False) -> None:
-    """Every namespace, the worst last, next to the prompt; verbose: with every fact, those that rule causes out too."""
+def show(
+    out: Console,
+    all: Sequence[Diagnosis],
+    skipped: Sequence[str],
+    *,
+    closing: Sequence[ClosingSeen] = (),
+    verbose: bool = False,
+) -> None:
+    """Every namespace, the worst last, next to the prompt; closing: what was seen of the open and closing connections
+    of each, in the order of `all`; verbose: with every fact, those that rule causes out too.
+    """
     with spoken():
         for line in skipped:
             out.print(beside(tr("Skipped  {line}", line=told(line)), out.width), style="dim")
-        for i, found in enumerate(sorted(all, key=lambda one: one.verdict.level)):
+        pairs = list(zip_longest(all, closing))
+        for i, (found, seen) in enumerate(sorted(pairs, key=lambda pair: pair[0].verdict.level)):
             if i:
                 out.print()
-            _namespace(out, found, several=len(all) > 1, verbose=verbose)
+            _namespace(out, found, seen, several=len(all) > 1, verbose=verbose)
 
 
-def _namespace(out: Console, found: Diagnosis, *, several: bool, verbose: bool) -> None:
+def _namespace(out: Console, found: Diagnosis, seen: ClosingSeen | None, *, several: bool, verbose: bool) -> None:
     level, where = found.verdict.level, found.now.sample.where
     place = f"[{printable(where.name)}] " if several or where.name != "self" else ""
     headed(out, level_head(level), headline(found), "bold", first=Text(place, style=STYLE[level]))
@@ -82,6 +95,9 @@ def _namespace(out: Console, found: Diagnosis, *, several: bool, verbose: bool) 
         for finding in found.notes:
             headed(out, Text(), printable(say(finding)), "dim")
     _excluded(out, found) if verbose else _excluded_ids(out, found)
+    if line := "" if seen is None else closing_line(seen, where.name):
+        out.print()
+        out.print(beside(line, out.width))
     out.print()
     best, *others = next_commands(found.verdict)
     for line in others[: MAX_PROPOSED - 1]:

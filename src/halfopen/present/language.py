@@ -128,8 +128,14 @@ _WIDE: Final = r"\u2e80-\u9fff\uff00-\uffef"
 _CLOSING: Final = r"[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"
 # It does not end with these: opening brackets and quotation marks.
 _OPENING: Final = r"\u201c\u300a\u300c\uff08"
+# A number stays with its unit.
+_MEASURED: Final = (
+    rf"[{_OPENING}]*[^\s{_WIDE}{_OPENING}]*\d (?:(?:%|µs|ms|min|s|h|d)(?![^\s{_WIDE},.;:)])[,.;:)]*{_CLOSING}*\s*"
+    rf"|[{_WIDE}]{_CLOSING}*)"
+)
 _PIECE: Final = (
-    rf"[{_OPENING}]*[^\s{_WIDE}{_OPENING}]+{_CLOSING}*\s*|[{_OPENING}]*[{_WIDE}]{_CLOSING}*|[{_OPENING}]+|\s+"
+    rf"{_MEASURED}|[{_OPENING}]*[^\s{_WIDE}{_OPENING}]+{_CLOSING}*\s*|[{_OPENING}]*[{_WIDE}]{_CLOSING}*"
+    rf"|[{_OPENING}]+|\s+"
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -118,9 +117,7 @@ def _packed(cells: Sequence[str], width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    if not text.isascii():
-        return [line.rstrip() for line in wrapped(text, max(width, 20), "")]
-    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    return [line.rstrip() for line in wrapped(text, max(width, 20), "")] if text else []
 
 
 def capital(text: str) -> str:

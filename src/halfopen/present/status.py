@@ -29,6 +29,7 @@ from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.prose import bullets, headed, titled
+from halfopen.present.sources import spread
 from halfopen.present.text import level_head, propose, verdict_line
 from halfopen.present.told import told
 
@@ -212,7 +213,7 @@ def _sources(out: Console, model: Model, most: int) -> None:
         elif top:
             more = tr("most from one prefix: {share} from {prefix}", **values)
         else:
-            more = tr("no prefix stands out: at most {share} from {prefix}", **values)
+            more = spread(largest)
         text = tr_n("{n:,} distinct source", "{n:,} distinct sources", model.distinct_sources)
         out.print(Text(listed([text, more]), style="dim"))
         return

@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.diagnosis import Diagnosis, diagnosis
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
+from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.model import build
 from halfopen.core.sample import Process
 from halfopen.present.diagnosis import _grid, document, headline, show
@@ -136,3 +138,13 @@ def test_a_narrow_screen_is_filled_and_lines_go_on_under_their_begin(
         told.append("".join(lines[at].split()))
         at += 1
     assert all(cell_width(line) > 40 for line in lines[at - len(told) : at - 1])
+
+
+def test_connections_that_leak_are_told_beside_nothing_wrong() -> None:
+    """`top` said that a process leaks 2,900 connections, and its key `d` that nothing wrong was found."""
+    model = build(sample([], [listener()]))
+    found, leaks = diagnosis(Evidence(model, model, 5.0)), ClosingSeen(ClosingGlance(2900, 0, 28232))
+    out = Console(file=io.StringIO(), width=80)
+    show(out, [found], [], closing=[leaks])
+    [line] = [line for line in out.file.getvalue().splitlines() if line.startswith("Closing")]  # type: ignore[attr-defined]
+    assert "2,900 connections are in CLOSE_WAIT" in line

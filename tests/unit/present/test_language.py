@@ -223,3 +223,16 @@ def test_an_opening_bracket_does_not_end_a_line() -> None:
 def test_the_release_time_has_one_name_in_chinese() -> None:
     """放弃: the kernel gives up; 释放 is what `halfopen release` does."""
     assert "释放时间" not in PO.read_text("utf-8")
+
+
+def test_a_line_is_not_broken_between_a_number_and_its_unit() -> None:
+    """A page of `top` had `99 % within 6.82` at the end of a line and `s;` at the beginning of the next."""
+    texts = (
+        "33 handshakes in 3 s, half of those timed within 1.05 s, 99 % within 6.82 s; 14 needed (2 min 5 s)",
+        "始终没有应答 600/秒，这些源完成握手 0 次，最久 14.5 秒。释放后，队列会在 6.8 秒内被填满",
+    )
+    for text in texts:
+        for width in range(24, 90):
+            lines = wrapped(text, width, "  ")
+            assert max(map(cell_width, lines)) <= width
+            assert not any(re.match(r" *(s|%|min|次|秒)\b", line) for line in lines[1:]), (width, lines)

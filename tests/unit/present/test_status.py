@@ -96,7 +96,7 @@ def test_sources_that_are_alike_are_one_line_too() -> None:
     for i, row in enumerate(requests):
         row["cookie"], row["remote_port"] = i + 1, 1024 + i
     lines = shown(build(sample(requests, [listener(limit=4096)])), height=60)
-    assert [line for line in lines if line.startswith("60 distinct sources; no prefix stands out: at most 1.7% from ")]
+    assert [line for line in lines if line.startswith("60 distinct sources; no /24 stands out: at most 1.7% from ")]
 
 
 def test_a_prefix_that_stands_out_has_its_line() -> None:

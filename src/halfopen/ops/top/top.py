@@ -188,13 +188,13 @@ class Top(KeyLoop):
         self._working_since_s = time.monotonic()
 
         def job() -> None:
-            try:
-                with spoken():
+            with spoken():
+                try:
                     change = work()
-            except HalfopenError as e:
-                change = failed(e)
-            except (OSError, MemoryError, ValueError) as e:
-                change = failed(HalfopenError("top", words(e)))
+                except HalfopenError as e:
+                    change = failed(e)
+                except (OSError, MemoryError, ValueError) as e:
+                    change = failed(HalfopenError("top", words(e)))
             self._changes.append(change)
             self._screen.wake()
 

@@ -23,6 +23,7 @@ from halfopen.present.language import listed, wrapped
 from halfopen.present.screen import phrases
 from halfopen.present.screen.state import NOTICE_MOST, Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, plain, styled
+from halfopen.present.told import told, told_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,6 +75,7 @@ class TopWork(Struct):
     def diagnose(self, space: LiveNamespace) -> StateChange:
         """Look for some seconds, and show what `halfopen diagnose` prints."""
         # As all that only some keys need: the first reading does not wait for its import.
+        from halfopen.ops.closing.in_passing import in_passing
         from halfopen.ops.diagnose import diagnose_on
         from halfopen.present import diagnosis
 
@@ -81,7 +83,8 @@ class TopWork(Struct):
         if self.ask is not None:
             return self._asked(title, ns, self.ask)
         found = diagnose_on(lambda: [self.snapshot(ns)], DIAGNOSE_S, way=self.read_by, stop=self.stop)
-        lines = self._captured(lambda out: diagnosis.show(out, found, []))
+        closing = in_passing([one.now for one in found], self.read_by)
+        lines = self._captured(lambda out: diagnosis.show(out, found, [], closing=closing))
         return lambda state: state.with_text(title, lines)
 
     def _asked(self, title: str, ns: Netns, ask: Callable[[Mapping[str, object]], Mapping[str, object]]) -> StateChange:
@@ -116,7 +119,7 @@ class TopWork(Struct):
         notes = tuple(styled(line) for line in _remarks(outcome))
         if not outcome.matched:
             self.pending = None
-            question = Question(phrases.no_match(chosen(action.filter)), (), True)
+            question = Question(phrases.no_match(chosen(action.filter)), ages=True, nothing=True)
             return lambda state: state.with_question(question)
         self.pending = Pending(action, ns)
         question = Question(phrases.release_these(outcome.matched, chosen(action.filter)), notes, ages=True)
@@ -167,7 +170,7 @@ class TopWork(Struct):
         tune.overdue(self.executor)
         outcome = self.executor.execute(planned.plan)
         lines = self._captured(lambda out: _show_changed(out, outcome))
-        problems = tuple(styled((line, "yellow")) for line in outcome.problems)
+        problems = tuple(styled((told(line), "yellow")) for line in outcome.problems)
         title = phrases.changed_title()
         return lambda state: state.with_text(title, (*lines, *problems))
 
@@ -200,15 +203,16 @@ def _captured(show: Callable[[Console], None], columns: int) -> tuple[StyledLine
 
 
 def failed(error: HalfopenError) -> StateChange:
-    """What the screen says of work that could not be done."""
-    return lambda state: state.with_notice(error.line())
+    """What the screen says of work that could not be done, in the language that is spoken."""
+    said = told_error(error)
+    return lambda state: state.with_notice(said)
 
 
 def _remarks(outcome: Released) -> list[str]:
     """What a person is to know before the yes."""
     answered = outcome.spared - outcome.may_have_answered
     spared = [phrases.spared(answered)] if answered else []
-    return [*spared, *outcome.problems, *outcome.notes]
+    return [*spared, *map(told, (*outcome.problems, *outcome.notes))]
 
 
 def _show_plan(out: Console, plan: Plan) -> None:

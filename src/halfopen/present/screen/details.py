@@ -76,9 +76,9 @@ def _summary(view: ListenerView, columns: int) -> list[StyledLine]:
 
 def _release_time(view: ListenerView) -> str:
     """With the time that holds once the queue is less full: else it seems less than the age of the oldest."""
-    now = told_cell(_RELEASE_TIME, view)
     if not view.retries_known or view.effective_release_time_s >= view.release_time_s:
-        return now
+        return told_cell(_RELEASE_TIME, view)
+    now = lasted(view.effective_release_time_s)
     return tr("{now} while more than half full, else {time}", now=now, time=lasted(view.release_time_s))
 
 
@@ -218,6 +218,9 @@ def _between(before: WorkerState, now: WorkerState, seconds: float) -> list[str]
         return []
     words = [tr("{share} of a CPU", share=f"{(now.ran_s - before.ran_s) / seconds:.0%}")]
     waited = (now.queued_s - before.queued_s) / seconds
+    if waited > 1:
+        # The sum over its threads.
+        return [*words, tr("{n} of its threads wait for a CPU on average", n=f"{waited:.1f}")]
     return [*words, tr("waits for a CPU {share} of the time", share=f"{waited:.0%}")] if waited >= 0.05 else words
 
 

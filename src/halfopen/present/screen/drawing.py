@@ -178,10 +178,11 @@ def _foot(state: ScreenState, columns: int) -> StyledLine:
 def _keys(state: ScreenState) -> Iterator[tuple[str, str]]:
     """The keys of the page, those that matter most at both ends."""
     if state.question is not None:
-        yield "y", tr("yes")
+        if not state.question.nothing:
+            yield "y", tr("yes")
         if state.question.ages:
             yield "a", tr("another age")
-        yield "n", tr("no")
+        yield "n", tr("back") if state.question.nothing else tr("no")
     elif state.typing:
         yield "Enter", tr("keep")
         yield "Esc", tr("clear")

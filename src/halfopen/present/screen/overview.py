@@ -26,6 +26,7 @@ from halfopen.present.screen.choosing_rows import SORTED_COLUMN, listeners, mode
 from halfopen.present.screen.state import ScreenState
 from halfopen.present.screen.styled import StyledLine, cut, padded, sparkline, styled
 from halfopen.present.screen.tables import Bar, table
+from halfopen.present.sources import spread
 from halfopen.present.timechart import columns_for, time_chart
 from halfopen.present.told import told
 
@@ -40,6 +41,7 @@ _INCIDENTS: Final = 3
 _TALL: Final = 32
 # A chart of fewer lines shows nothing.
 _CHART_LEAST: Final = 9
+_CHART_MOST: Final = 12
 # Ages that are older are told like trouble.
 _STALE_S: Final = 5.0
 # Lines of what could not be read that are shown at any rate.
@@ -158,7 +160,7 @@ def _chart(minute: tuple[Moment, ...], width: int, room: int, ascii_only: bool) 
     wide: list[int | None] = [value for value in values for _ in range(each)]
     wide = [*[None] * (int(KEPT_S) * each - len(wide)), *wide][-columns_for(width, max(values)) :]
     since_s = minute[0].at_s - minute[-1].at_s
-    rows = min(8, room - 4)
+    rows = min(_CHART_MOST, room - 4)
     drawn = time_chart(wide, since_s, 0.0, rows=rows, ascii_only=ascii_only)[:-1]
     return [
         (),
@@ -186,12 +188,7 @@ def _sources(space: LiveNamespace, columns: int, most: int) -> list[StyledLine]:
         largest = space.sources[0]
         finished = largest.finished_per_s
         finishing = "" if finished is None else tr(", of which {rate}/s finish", rate=per_s(finished))
-        words = tr(
-            "no prefix stands out: at most {share} from {prefix}{finishing}",
-            share=f"{largest.source.share:.1%}",
-            prefix=largest.source.prefix,
-            finishing=finishing,
-        )
+        words = spread(largest.source, finishing)
         return [styled(("  " + text, "dim")) for text in wrapped(listed([several, words]), columns - 2, "")]
     shown = [one for one in space.sources if one.source in top][:most]
     lines = table(LIVE_SOURCE, shown, columns, len(shown) + 1)

@@ -51,7 +51,7 @@ def _command(state: ScreenState, key: str, live: Live) -> Pressed:
 
 def _answer(state: ScreenState, key: str) -> Pressed:
     """Only a `y` is a yes."""
-    if key in ("y", "Y"):
+    if key in ("y", "Y") and state.question is not None and not state.question.nothing:
         return replace(state, question=None), Wish.CONFIRMED
     if key == "a" and state.question is not None and state.question.ages:
         return replace(state, question=None), Wish.OTHER_AGE

@@ -53,11 +53,14 @@ class TextShown(Struct, frozen=True):
 
 
 class Question(Struct, frozen=True):
-    """A change that waits for a yes. lines: what it would do; ages: whether another age can be chosen."""
+    """A change that waits for a yes. lines: what it would do; ages: whether another age can be chosen; nothing: there
+    is nothing to say yes to.
+    """
 
     words: str
     lines: tuple[StyledLine, ...] = ()
     ages: bool = False
+    nothing: bool = False
 
 
 class ScreenState(Struct, frozen=True):

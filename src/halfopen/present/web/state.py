@@ -27,6 +27,7 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted, level_word
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
+from halfopen.present.sources import spread
 from halfopen.present.told import told
 from halfopen.present.web.kept import cause_title
 from halfopen.present.web.tables import table, texts
@@ -107,9 +108,7 @@ def _sources(space: LiveNamespace) -> dict[str, Any]:
     distinct = 0 if space.whole is None else space.whole.distinct_sources
     words = tr_n("{n:,} distinct source", "{n:,} distinct sources", distinct)
     if not top:
-        largest = space.sources[0].source
-        values = {"share": f"{largest.share:.1%}", "prefix": largest.prefix}
-        words = listed([words, tr("no prefix stands out: at most {share} from {prefix}", **values)])
+        words = listed([words, spread(space.sources[0].source)])
     return {**table(LIVE_SOURCE, [one for one in space.sources if one.source in top]), "said": words}
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 import live as made
+from halfopen.core.errors import NotPermitted
 from halfopen.core.policy.actions import Released
 from halfopen.linux.netns import Netns
 from halfopen.ops.executor import Executor
 from halfopen.ops.top.changes import release_of
-from halfopen.ops.top.work import Pending, TopWork
+from halfopen.ops.top.work import Pending, TopWork, failed
+from halfopen.present.language import spoken
 from halfopen.present.screen.state import ScreenState
 
 
@@ -45,3 +47,13 @@ def test_what_was_not_confirmed_is_forgotten() -> None:
     work.pending = Pending(release_of(space, view, None, "why"), Netns("self", 1, "/proc/self/ns/net"))
     work.forget()
     assert work.carry_out()(ScreenState()).notice == "Nothing was changed"
+
+
+WORDS = "too many open files; raise the limit (ulimit -n, fs.file-max)"
+
+
+def test_what_could_not_be_done_is_said_in_the_language_that_is_spoken() -> None:
+    with spoken("zh"):
+        change = failed(NotPermitted(WORDS))
+    assert change(ScreenState()).notice not in ("", WORDS)
+    assert failed(NotPermitted(WORDS))(ScreenState()).notice == WORDS

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 import live as made
+from halfopen.present.screen.drawing import draw
 from halfopen.present.screen.pressing import press
 from halfopen.present.screen.state import SORTS, Page, Question, ScreenState, Wish
 
@@ -150,3 +151,12 @@ def test_help_pause_and_redraw() -> None:
 def test_a_text_over_a_text_leads_back_to_the_page() -> None:
     state = ScreenState(page=Page.DETAILS).with_text("one", ()).with_text("two", ())
     assert after(state, "q") == (ScreenState(page=Page.DETAILS), [Wish.DETAILS])
+
+
+def test_a_question_that_found_nothing_takes_no_yes() -> None:
+    state = ScreenState().with_question(
+        Question("No half-open connection matches; another age?", ages=True, nothing=True)
+    )
+    assert press(state, "y", made.live(), 24) == (state, None)
+    assert press(state, "a", made.live(), 24)[1] is Wish.OTHER_AGE
+    assert "yes" not in made.shown(draw(made.live(), state, 80, 24)).splitlines()[-1]
