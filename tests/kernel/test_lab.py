@@ -22,8 +22,8 @@ from peers import until
     ("address", "family", "file", "prefix"),
     [
         ("0.0.0.0", None, "tcp", "198.1"),
-        ("2001:db8:1::1", None, "tcp6", "[2001:db8:66:"),
-        ("::", None, "tcp6", "[2001:db8:66:"),
+        ("2001:db8:1::1", None, "tcp6", "[2001:2:"),
+        ("::", None, "tcp6", "[2001:2:"),
         ("::", 4, "tcp6", "[::ffff:198.1"),
     ],
 )

@@ -54,7 +54,7 @@ class Client(RawHost):
     ) -> Sent:
         """Leave `n` connections half-open: send `n` SYNs, `rate` a second (None: as fast as it goes), answer nothing.
 
-        sources: "spoofed" draws from 198.18.0.0/15 or 2001:db8:66::/48, "few" from eight addresses, "one" from one.
+        sources: "spoofed" draws from 198.18.0.0/15 or 2001:2::/48, "few" from eight addresses, "one" from one.
         family: 4 or 6, for a dual-stack listener (default its own). At most 2,000,000, over at most 600 s.
 
         Raises: TypeError, UsageError, Unsupported, NotPermitted, KernelError.

@@ -26,7 +26,7 @@ _PORT_STEP: Final = 40507
 _PORT_SHIFT: Final = 7919
 
 SLOW_V4: Final = "198.19.240.0/21"
-SLOW_V6: Final = "2001:db8:66:ffff::/64"
+SLOW_V6: Final = "2001:2:0:ffff::/64"
 
 
 class Pool(Struct, frozen=True):
@@ -63,14 +63,14 @@ class Pool(Struct, frozen=True):
 
 
 FLOOD: Final[dict[str, Pool]] = {
-    "spoofed": Pool(126_975, "198.18.0.1", "2001:db8:66::1", subnets=16384),
-    "few": Pool(8, "198.19.255.1", "2001:db8:66:fffe::1"),
-    "one": Pool(1, "198.19.255.9", "2001:db8:66:fffe::9"),
+    "spoofed": Pool(126_975, "198.18.0.1", "2001:2::1", subnets=16384),
+    "few": Pool(8, "198.19.255.1", "2001:2:0:fffe::1"),
+    "one": Pool(1, "198.19.255.9", "2001:2:0:fffe::9"),
 }
 SLOW: Final[dict[str, Pool]] = {
-    "spoofed": Pool(1792, "198.19.240.0", "2001:db8:66:ffff::100"),
-    "few": Pool(8, "198.19.247.1", "2001:db8:66:ffff::1"),
-    "one": Pool(1, "198.19.247.9", "2001:db8:66:ffff::9"),
+    "spoofed": Pool(1792, "198.19.240.0", "2001:2:0:ffff::100"),
+    "few": Pool(8, "198.19.247.1", "2001:2:0:ffff::1"),
+    "one": Pool(1, "198.19.247.9", "2001:2:0:ffff::9"),
 }
 
 

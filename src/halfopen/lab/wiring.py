@@ -27,7 +27,7 @@ NOBODY: Final = Side("", "02:00:00:00:00:fe", "192.0.2.254", "2001:db8:1::fe")
 
 # RFC 2544 benchmarking and RFC 3849 documentation ranges: never routed, and here only ever on this wire.
 SPOOFED_V4: Final = "198.18.0.0/15"
-SPOOFED_V6: Final = "2001:db8:66::/48"
+SPOOFED_V6: Final = "2001:2::/48"
 
 QUEUE_PACKETS: Final = 1_000_000
 

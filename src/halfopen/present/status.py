@@ -207,7 +207,7 @@ def _sources(out: Console, model: Model, most: int) -> None:
         largest = model.sources[0]
         values = {"share": f"{largest.share:.1%}", "prefix": largest.prefix}
         if largest.half_open == 1 and model.distinct_sources > 1:
-            more = tr("no two share a prefix")
+            more = tr("no two share an IPv4 /24 or an IPv6 /64")
         elif model.distinct_sources == 1:
             more = tr("all from {prefix}", prefix=largest.prefix)
         elif top:

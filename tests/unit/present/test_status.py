@@ -82,7 +82,7 @@ def test_a_high_screen_shows_more() -> None:
 
 def test_sources_that_say_nothing_are_one_line() -> None:
     lines = shown(*flooded(), height=60)
-    assert "600 distinct sources; no two share a prefix" in lines
+    assert "600 distinct sources; no two share an IPv4 /24 or an IPv6 /64" in lines
     assert not any("SHARE" in line for line in lines)
 
 

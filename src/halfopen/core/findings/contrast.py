@@ -22,15 +22,17 @@ from halfopen.core.model.prefixes import Numbers, Prefix, is_v4
 _PLACES: Final = {4: 56_000, 6: 2**29}
 _SPREAD: Final = 0.95
 _ONCE: Final = 0.99
-# Reserved for load generators: no client on the Internet has one of these addresses (RFC 2544, RFC 6890).
-_TEST_TRAFFIC: Final = Prefix(4, 0xC6120000, 15)
+# Reserved for load generators: no client on the Internet has one of these addresses (RFC 2544, RFC 5180, RFC 6890).
+_TEST_TRAFFIC: Final = Prefix(4, 0xC6120000, 15), Prefix(6, 0x2001_0002_0000_0000, 48)
 # If rules drop packets, a few addresses that happen to be spread are not enough.
 _MANY: Final = 200
+# Handshakes a second: a client that tries again and again begins as many, and so do several behind one address.
+_OF_A_CLIENT_PER_S: Final = 5.0
 
 
 def of_no_client(numbers: Numbers, least: int = FEW) -> bool:
     """Whether the addresses of N sources are not those of clients: reserved for load generators, or as if drawn."""
-    return as_drawn(numbers, least) or (len(numbers) > 0 and bool(_TEST_TRAFFIC.holds(numbers).all()))
+    return as_drawn(numbers, least) or (len(numbers) > 0 and any(one.holds(numbers).all() for one in _TEST_TRAFFIC))
 
 
 def as_drawn(numbers: Numbers, least: int = FEW) -> bool:
@@ -44,15 +46,20 @@ def as_drawn(numbers: Numbers, least: int = FEW) -> bool:
     return len(distinct(numbers)) >= _ONCE * len(numbers) and len(distinct(networks)) >= _SPREAD * expected
 
 
-def told_from_clients(e: Evidence, where: ListenerView | None, numbers: Numbers, rate: float) -> bool:
+def told_from_clients(
+    e: Evidence, where: ListenerView | None, numbers: Numbers, rate: float, *, hosts: int = 0, apart: bool = False
+) -> bool:
     """Whether silent sources, numbers (N,), which begin `rate` handshakes a second at a listener (None: at several),
-    are certainly no clients whose last ACKs are lost.
+    are certainly no clients whose last ACKs are lost. hosts: on so many hosts; 0: on many. apart: they are a few hosts,
+    or one network.
     """
     ruled_out = rules_drop(e, rate)
     if of_no_client(numbers, _MANY if ruled_out else FEW):
         return True
+    if rate < hosts * _OF_A_CLIENT_PER_S:
+        return False
     if ruled_out:
-        return _finish_there(e, where)
+        return not apart and _finish_there(e, where)
     return not never_finished(e)
 
 
@@ -71,7 +78,7 @@ def rules_drop(e: Evidence, rate: float) -> bool:
 
 
 def _finish_there(e: Evidence, where: ListenerView | None) -> bool:
-    """Whether clients certainly finish at a listener: rules tell ports apart."""
+    """Whether clients certainly finish at a listener: rules tell ports apart, and hosts and networks as well."""
     if where is not None and e.now.arrived is None and len(e.now.views) > 1:
         return False
     return e.finished_per_s(where) > 0

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from halfopen.core.findings.contrast import told_from_clients
+from halfopen.core.findings.contrast import of_no_client, told_from_clients
 from halfopen.core.findings.ended import FloodEnd, come_again, ended
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.few_hosts import HELD, few_hosts, hosts_beside, of_hosts
@@ -72,7 +72,8 @@ class SilentSources(Struct, frozen=True):
     its sources in networks from which anybody finishes, if that decided as well. shared: part of unanswered_per_s and
     of cookies_per_s belongs to other listeners, and it was not counted how much. entering_per_s: connections a second
     that came between the looks, too young to be told from those of clients, if clearly a multiple of unanswered_per_s;
-    else 0. doubtful: the sources may as well be clients whose last ACKs are lost.
+    else 0. doubtful: the sources may as well be clients whose last ACKs are lost. like_clients: they
+    have addresses as clients have.
     """
 
     id: str
@@ -91,6 +92,7 @@ class SilentSources(Struct, frozen=True):
     shared: bool = False
     entering_per_s: float = 0.0
     doubtful: bool = False
+    like_clients: bool = False
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
@@ -294,7 +296,8 @@ def _judged(
     if over is None:
         rate = max(rate, _lately_per_s(e, theirs, silent.per_s))
         entering = _entering_per_s(e, theirs, rate)
-    doubt = not told_from_clients(e, where, asked.numbers[mask], rate)
+    apart = bool(hosts) or prefix is not None
+    doubt = not told_from_clients(e, where, asked.numbers[mask], rate, hosts=len(hosts), apart=apart)
     return SilentSources(
         id,
         silent,
@@ -312,6 +315,7 @@ def _judged(
         shared,
         entering,
         doubt,
+        not of_no_client(asked.numbers[mask]),
     )
 
 

@@ -113,6 +113,11 @@ def _came(fact: Fact, _: ByName) -> str:
     return tr("{n} SYNs that nobody followed up", n=amount(fact)) if fact.value else tr("no further SYN")
 
 
+def _from_hosts(fact: Fact, known: ByName) -> str:
+    n = int(known["hosts"].value)
+    return tr_n("one host begins {rate}", "{n:,} hosts begin {rate}", n, rate=amount(fact))
+
+
 def _stuck(fact: Fact, _: ByName) -> str:
     alone = fact.limit is None and fact.value == 1
     return tr_n("{held} socket stuck", "{held} sockets stuck", 1 if alone else 2, held=_of(fact))
@@ -189,6 +194,9 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "sources_again": lambda f, _: tr("{n} sources sent several SYNs and no ACK", n=amount(f)),
     "scanners": lambda f, _: tr("{n} scanners", n=amount(f)),
     "drawn_sources": lambda f, _: tr("{n} sources that look drawn at random", n=amount(f)),
+    "hosts": lambda f, known: "" if "from_hosts_per_s" in known else _plain(f),
+    "from_hosts_per_s": _from_hosts,
+    "like_clients": _told_elsewhere,
     "finished_ever": lambda f, _: tr("no handshake has finished since the namespace was made"),
     "finish_others": lambda f, _: tr("{n} from sources that finish other handshakes, or did so recently", n=amount(f)),
     "silenced": lambda f, _: tr("{n} from sources that finished handshakes recently", n=amount(f)),

@@ -73,6 +73,15 @@ def _would_decide(f: Finding) -> str:
             "No handshake has ever finished here: a flood looks the same as clients whose last ACKs are lost on the "
             "way. The cause depends on whether their ACKs arrive"
         )
+    if f.has("hosts"):
+        return tr_n(
+            "One host begins {rate} of them and finishes none: a host that floods looks the same as a client whose "
+            "last ACKs are lost on the way. The cause depends on whether its ACKs arrive",
+            "{n:,} hosts begin {rate} of them and finish none: hosts that flood look the same as clients whose last "
+            "ACKs are lost on the way. The cause depends on whether their ACKs arrive",
+            f.count("hosts"),
+            rate=per_s(f, "from_hosts_per_s"),
+        )
     if f.has("finish_others"):
         return tr(
             "{n:,} of these come from sources that finish other handshakes, or did so recently, such as a proxy or a "

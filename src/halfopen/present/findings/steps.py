@@ -150,7 +150,7 @@ def _for_host(action: ForHost) -> str:
     if isinstance(action, LookAtPackets):
         return _inside(action.netns, f"tcpdump -ni any -c 20 {shell_word(_packets(action))}")
     if isinstance(action, LookAtRoute):
-        if action.reason != "no-route-back":
+        if action.address and action.reason != "no-route-back":
             return _inside(action.netns, f"ip route get {action.address}")
         # `get` would only say once more that there is none; `match` shows the route that forbids the way.
         match = f" match {action.address}" if action.address else ""

@@ -84,6 +84,8 @@ def _meanwhile(f: Finding) -> str:
         parts.append(tr("none of these sources finishes a handshake"))
     if f.number("cookies_unanswered_per_s"):
         parts.append(tr("{rate} of them get a SYN cookie", rate=per_s(f, "cookies_unanswered_per_s")))
+    if f.has("like_clients"):
+        parts.append(tr("clients whose last ACKs are lost on the way look the same"))
     return listed(parts)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from halfopen.core.findings.contrast import as_drawn
+from halfopen.core.findings.finding import Level
 from halfopen.core.sample.before_tcp import BeforeTcp, IpIn
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from hosts_made import from_hosts
-from rows import listener
+from rows import listener, request
 from verdicts import arrivals, releases, second_look, silent
 
 NEVER = {"PassiveOpens": 0}
@@ -47,13 +48,13 @@ def test_addresses_that_look_drawn_are_no_clients_even_if_nobody_ever_finished()
 
 @pytest.mark.parametrize(
     ("elsewhere", "here", "dropped", "found"),
-    [(40, 0, 500, "cannot-tell"), (40, 9, 500, "prefix-flood"), (40, 0, 20, "prefix-flood")],
+    [(40, 0, 500, "cannot-tell"), (40, 9, 500, "cannot-tell"), (40, 0, 20, "prefix-flood")],
     ids=["nobody here", "others here", "too few are dropped"],
 )
 def test_rules_may_drop_the_acks_of_one_port_while_others_finish_at_another(
     elsewhere: int, here: int, dropped: int, found: str
 ) -> None:
-    """`tcp dport 8081 ct state new accept`, and nothing that accepts what follows."""
+    """`tcp dport 8081 ct state new accept`, and nothing that accepts what follows; or the same of one network."""
     cut = from_hosts(NETWORK, 1, port=8081)
     ports = listener(limit=9000, cookie=1), listener(port=8081, limit=9000, cookie=2, inode=2)
     counts = {"99.1.1.1 8080": {"finished": elsewhere}, "99.1.1.2 8081": {"finished": here}}
@@ -96,3 +97,25 @@ def test_a_crowd_of_strangers_is_told_beside_another_cause() -> None:
     timeouts = np.full(len(rows), 2, dtype=np.uint8)
     _, ids = second_look(rows, *ports, rates={"PassiveOpens": 18}, parts=[seen], timeouts=timeouts)
     assert ids == ["synacks-lost", "cannot-tell"]
+
+
+@pytest.mark.parametrize(("hosts", "found"), [(3, "cannot-tell"), (1, "few-sources-flood")], ids=["slow", "fast"])
+def test_a_few_hosts_that_ask_no_more_often_than_clients_do_may_be_clients(hosts: int, found: str) -> None:
+    """Their last ACKs may be lost on the way, while others finish."""
+    rows = []
+    for i in range(120):  # ten a second
+        age_s = 0.1 * i
+        again = int(np.log2(age_s + 1))
+        timer = {"retransmits": again, "expires_ms": round(1000 * (2 ** (again + 1) - 1 - age_s))}
+        rows.append(request(f"60.1.1.{i % hosts + 1}", source_port=1024 + i, cookie=i + 1, **timer))
+    seen = arrivals({"99.1.1.1": {"finished": 20}})
+    verdict, ids = second_look(rows, rates={"PassiveOpens": 40}, parts=[seen])
+    assert ids[0] == found
+    assert verdict.level is Level.WARNING
+    told = say(verdict.findings[0])
+    if found == "cannot-tell":
+        assert "3 hosts begin" in told
+        assert next_commands(verdict)[0].startswith("tcpdump -ni any -c 20 'src net 60.1.1.")
+        assert not releases(verdict)
+    else:
+        assert "clients whose last ACKs are lost on the way look the same" in told

@@ -65,6 +65,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("distinct_sources", found.silent.sources.distinct),
         Fact("cookies_unanswered_per_s", round(found.cookies_per_s, 1), unit="per_s"),
         *((Fact("finished_by_them", 0),) if found.counted else ()),
+        *((Fact("like_clients", 1),) if found.like_clients and found.id != "spoofed-flood" else ()),
         *((Fact("dropped_syns_per_s", dropped, unit="per_s"),) if dropped else ()),
     )
 
@@ -238,8 +239,8 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     "none of these finishes any, or most SYN-ACKs are never answered",
     unless="they finish handshakes, now or recently (a proxy, a load balancer), or retransmit their SYNs; or "
     "if they may be "
-    "clients whose last ACKs are lost, because nobody has ever finished, or because rules of this host "
-    "drop packets while nobody finishes at that listener",
+    "clients whose last ACKs are lost, because nobody has ever finished, because rules of this host "
+    "drop packets, or because none begins more than five handshakes a second",
     advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
     "SYN does not prove its source",
     on_release=OnRelease.REASON,
@@ -261,7 +262,7 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     unless="anybody there finishes handshakes, now or recently, or these clients retransmit their SYNs; "
     "or if they may be "
     "clients whose last ACKs are lost, because nobody has ever finished, or because rules of this host "
-    "drop packets while nobody finishes at that listener",
+    "drop packets",
     advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
     "SYN does not prove its source",
     rare=True,

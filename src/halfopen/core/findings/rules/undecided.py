@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from halfopen.core.findings.contrast import rules_drop
+from halfopen.core.findings.contrast import never_finished, rules_drop
 from halfopen.core.findings.costs import dropped_syns_per_s
 from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets, LookAtRoute
 from halfopen.core.findings.deferred import filled
@@ -60,9 +60,13 @@ def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
         enough = others >= FEW and others >= MOST * e.lasting.count
         return ((Fact("finish_others", others, e.lasting.count),) if enough else ()), ()
     prefix = narrowest(asked.numbers[asked.strange], HELD) if asked.strange.any() else None
+    prefix = silent.hosts[0][0] if silent.hosts else prefix
     port = None if silent.where is None else silent.where.port
     look = LookAtPackets(e.netns, "" if prefix is None else prefix.text, port, _ID)
-    return (Fact("finished_ever", 0),), ((look,),)
+    if never_finished(e):
+        return (Fact("finished_ever", 0),), ((look,),)
+    begun = Fact("from_hosts_per_s", round(silent.unanswered_per_s, 1), unit="per_s")
+    return (Fact("hosts", len(silent.hosts)), begun), ((look,),)
 
 
 @rule(
@@ -73,7 +77,8 @@ def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
     doc="50 or more connections are half-open, a queue is more than half full, SYNs were dropped, or "
     "handshakes were reset and the senders of the RSTs were not counted; and the facts do not "
     "decide for any cause, or the cause that is named does not "
-    "explain a crowd of silent sources; a warning while a queue is more than half full, or SYNs are dropped",
+    "explain a crowd of silent sources; a warning while a queue is more than half full, SYNs are "
+    "dropped, or what looks like a flood may be clients whose last ACKs are lost",
     unless="a cause is named that explains the connections that last (while a queue is full, more than a slow path)",
     advice="run the proposed command, which looks for longer",
     fallback=True,
@@ -107,11 +112,13 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts += resets
     cures: tuple[Cure, ...] = look_closer(e, _ID)
     if any(fact.name == "dropped_syns" for fact in facts) and e.rates:
-        cures = ((LookAtRoute(e.netns, "ADDRESS", _ID),),) if dropped else ()
+        cures = ((LookAtRoute(e.netns, "", _ID),),) if dropped else ()
     facts_of, cures_of = _acks(e)
     facts, cures = [*facts, *facts_of], cures_of or cures
     where = fullest or next(iter(waiting), None)
-    level = Level.WARNING if pressed or dropped else Level.NOTICE
+    # A flood or an outage: either is one.
+    silent = doubtful(e) if e.rates else None
+    level = Level.WARNING if pressed or dropped or (silent is not None and silent.ended is None) else Level.NOTICE
     # Whether those who fill a queue are clients is what is not decided.
     full = () if facts_of else e.full()
     longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, _ID)][:1]
