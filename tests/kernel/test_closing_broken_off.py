@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from halfopen.linux import files
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.ops.closing import cure, proving
+from halfopen.wire.bpf_records import ACTED
 from run import command, environment, halfopen
 
 if TYPE_CHECKING:
@@ -64,6 +67,25 @@ def test_what_cannot_be_recorded_is_not_changed(
         cure.execute(asked, ns)
     assert [options(one) for one in pairs.clients] == before
     assert options_record.left_open(asked.where) == []
+
+
+def test_a_change_of_all_is_recorded_a_thousand_at_a_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever kills halfopen leaves no more than these without a record."""
+    ns, n = resolve(lab.client.netns_path), 1100
+    pieces: list[int] = []
+
+    def add(_: object, rows: memoryview) -> None:
+        pieces.append(len(rows) // ACTED.itemsize)
+
+    monkeypatch.setattr(options_record.OpenRecord, "add", add)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(lab.server.run(lambda: socket.create_server(("192.0.2.1", PORT))))
+        for _ in range(n):
+            stack.enter_context(lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT), 5)))
+            stack.enter_context(listener.accept()[0])
+        done = cure.execute(ChangeConnections(identify(ns), KEEPALIVE_ON, ClosingFilter(), "test", 2 * n), ns)
+    assert done.done == sum(pieces) == n
+    assert max(pieces) <= 1024
 
 
 @WAYS

@@ -64,6 +64,23 @@ def test_keepalive_is_retrofitted_and_undone(pairs: Pairs, refused: str, monkeyp
     assert [options(one) for one in pairs.clients] == before
 
 
+def test_of_two_changes_the_later_one_is_undone_first(pairs: Pairs) -> None:
+    """Each knows what it found: the other way round, the options of the first would come back last."""
+    before = [options(one) for one in pairs.clients]
+    first = pairs.cure("keepalive", "--peer", f":{PORT}", "--after", "600s")["undo"]
+    second = pairs.cure("keepalive", "--peer", f":{PORT}", "--after", "900s")["undo"]
+    for more in ("--yes", "--dry-run"):
+        refused = pairs.lab.client.run(lambda more=more: halfopen("closing", "keepalive", "--undo", first, more))  # type: ignore[misc]
+        assert refused.returncode == 2
+        assert "6 connections" in refused.stderr
+        assert f"--undo {second}" in refused.stderr
+    assert {options(one)[1] for one in pairs.clients} == {900}
+    assert pairs.cure("keepalive", "--undo", second)["done"] == 6
+    assert {options(one)[1] for one in pairs.clients} == {600}
+    assert pairs.cure("keepalive", "--undo", first)["done"] == 6
+    assert [options(one)[0] for one in pairs.clients] == [one[0] for one in before]
+
+
 def test_an_undo_asks_as_every_change_does(pairs: Pairs) -> None:
     def undo(*words: str) -> subprocess.CompletedProcess[str]:
         return pairs.lab.client.run(lambda: halfopen("closing", "keepalive", "--undo", done["undo"], *words))

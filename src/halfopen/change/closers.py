@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.policy.connection_actions import KeepaliveOptions
 from halfopen.core.sample.growing import Growing
-from halfopen.linux.bpf.iterating import received
+from halfopen.linux.bpf.iterating import PIECE, ROOM, received
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.bpf.maps import fill_hash
 from halfopen.linux.closable import Closable
@@ -100,7 +100,8 @@ class Closers(Closable):
         """
         self._by_cookie[0] = 0
         self._wanted[0] = meant(1, options)[0]
-        yield from self._pieces("retrofit", states, least_quiet)
+        # What is not yet in the record when halfopen is killed cannot be undone: a piece is written as it comes.
+        yield from self._pieces("retrofit", states, least_quiet, most=PIECE)
 
     def destroy(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, least_quiet: int) -> NDArray[Any]:
         """End the connections with these cookies (K,) that are still as the rows (K,) MEANT say, and have been quiet
@@ -131,12 +132,12 @@ class Closers(Closable):
         return acted.take()
 
     def _pieces(
-        self, program: str, states: int, least_quiet: int, *, slowly: bool = False
+        self, program: str, states: int, least_quiet: int, *, slowly: bool = False, most: int = ROOM
     ) -> Generator[memoryview, None, None]:
         self._states[0], self._least_quiet[0] = states, least_quiet
         fd = self._loaded.iterate(self._links[program])
         try:
-            pace = (_A_JIFFY * bpf_records.ACTED.itemsize, _JIFFY_S) if slowly else ()
-            yield from received(fd, "closers", *pace)
+            piece, pause_s = (_A_JIFFY * bpf_records.ACTED.itemsize, _JIFFY_S) if slowly else (PIECE, 0.0)
+            yield from received(fd, "closers", piece, pause_s, most)
         finally:
             os.close(fd)

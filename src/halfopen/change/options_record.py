@@ -127,6 +127,36 @@ def load(id: str) -> OptionsRecord:
         raise JournalError(f"the record {id} of changed connections is damaged") from None
 
 
+def laid_over(id: str, record: OptionsRecord) -> list[tuple[str, int]]:
+    """The later records of the same namespace that have connections of this one, the last first, and how many each
+    has. What those have as the options before is what this change made of them. A damaged record is passed over.
+    """
+    mine = _made_at(id)
+    found = []
+    for other, _ in _records():
+        made = _made_at(other)
+        if other == id or made <= mine:
+            continue
+        try:
+            rows = load(other)
+        except (UnknownTarget, JournalError):
+            continue
+        same = int(np.count_nonzero(np.isin(rows.rows["cookie"], record.rows["cookie"])))
+        if same and rows.where == record.where:
+            found.append((made, other, same))
+    return [(other, same) for _, other, same in sorted(found, reverse=True)]
+
+
+def _made_at(id: str) -> int:
+    """When a record was written to last, which is right before its change, in nanoseconds; 0 for one that is gone."""
+    for path in (_path(id), _path(id) + _OPEN):
+        try:
+            return os.stat(path).st_mtime_ns
+        except OSError:
+            continue
+    return 0
+
+
 def left_open(where: Namespace) -> list[str]:
     """The ids of records in a namespace whose change was broken off."""
     found = []

@@ -64,7 +64,8 @@ def keepalive(
     """Turn keepalive on for connections that are already open, without a restart.
 
     --undo restores SO_KEEPALIVE and TCP_USER_TIMEOUT exactly. The kernel cannot unset the times and the number of
-    probes: if they were not set, --undo writes the values of the sysctls.
+    probes: if they were not set, --undo writes the values of the sysctls. Of two changes to the same connections the
+    later one is undone first.
     """
     from halfopen.core.policy.connection_actions import KEEPALIVE_ON, KeepaliveOptions
 

@@ -9,17 +9,22 @@ from typing import Final
 
 from halfopen.core.errors import KernelError
 
-_ROOM: Final = 512 * 1024
+# The most that one read of an iterator gives (the buffer of bpf_seq_read(), kernel/bpf/bpf_iter.c).
+PIECE: Final = 32 * 1024
+ROOM: Final = 512 * 1024
 
 
-def received(fd: int, name: str, piece: int = 32 * 1024, pause_s: float = 0.0) -> Generator[memoryview, None, None]:
+def received(
+    fd: int, name: str, piece: int = PIECE, pause_s: float = 0.0, most: int = ROOM
+) -> Generator[memoryview, None, None]:
     """What the iterator of an eBPF program writes, a stretch at a time; overwritten by the next.
 
-    The program runs until it has written `piece` bytes, 32 KiB at most; then nothing is done for `pause_s`.
+    The program runs until it has written `piece` bytes, PIECE at most; then nothing is done for `pause_s`. most: bytes
+    of a stretch, PIECE at least.
 
     Raises: KernelError.
     """
-    room = memoryview(bytearray(_ROOM))
+    room = memoryview(bytearray(most))
     used = 0
     while True:
         try:
@@ -29,7 +34,7 @@ def received(fd: int, name: str, piece: int = 32 * 1024, pause_s: float = 0.0) -
         except OSError as e:
             raise KernelError(f"reading the eBPF program {name}", e.errno or 0) from None
         used += n
-        if used and (not n or used > _ROOM - 32 * 1024):
+        if used and (not n or used > most - PIECE):
             yield room[:used]
             used = 0
         if not n:

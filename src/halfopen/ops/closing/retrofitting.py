@@ -176,10 +176,16 @@ def restore(action: RestoreOptions, ns: Netns, *, dry_run: bool = False) -> Chan
     """Undo a keepalive by its record. In a dry run, only connections that still exist match; otherwise all of the
     record.
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, JournalError.
+    Raises: UnknownTarget, UsageError (a later record has some of the same connections), NotPermitted, Unsupported,
+    KernelError, JournalError.
     """
     began = time.monotonic()
     record = options_record.load(action.id)
+    for later, n in options_record.laid_over(action.id, record):
+        raise UsageError(
+            f"a later change, with the record {later}, has {plural(n, 'connection')} of the record {action.id} as well",
+            hint=f"undo that first: halfopen closing keepalive --undo {later}{netns_words(ns.name)}",
+        )
 
     def work() -> ChangedConnections:
         if of_thread(ns) != record.where:
