@@ -108,18 +108,28 @@ class FlightWithheld(Struct, frozen=True):
     action: Withheld
 
 
+class TroubleTold(Struct, frozen=True):
+    """What could not be done. about, where: as in `core.reports.Trouble`; the others are those of the error."""
+
+    about: str
+    id: str
+    message: str
+    hint: str
+    where: Namespace | None = None
+
+
 class FlightRound(Struct, frozen=True):
     """What a screen is told after the readings of a round, and no record keeps.
 
     interval_s: seconds between readings. watched, troubled: as in `core.reports.Round`. incidents: all that are on.
-    troubles: what could not be done: the namespace (or "service" and the like), and the error's id, message and hint.
+    troubles: what could not be done.
     """
 
     interval_s: float
     watched: tuple[Namespace, ...] = ()
     troubled: tuple[Namespace, ...] = ()
     incidents: tuple[Incident, ...] = ()
-    troubles: tuple[tuple[str, str, str, str], ...] = ()
+    troubles: tuple[TroubleTold, ...] = ()
 
 
 FlightEntry = FlightHead | FlightReading | FlightTold | FlightReleased | FlightWithheld

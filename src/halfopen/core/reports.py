@@ -89,12 +89,13 @@ class Guarding(Struct, frozen=True):
 
 
 class Trouble(Struct, frozen=True):
-    """Something could not be done; watching goes on. netns: the name of the namespace, or "metrics", "reload" and the
-    like.
+    """Something could not be done; watching goes on. about: the name of the namespace, or "metrics", "reload" and the
+    like; where: the namespace itself; None: it is not about one.
     """
 
-    netns: str
+    about: str
     error: HalfopenError
+    where: Namespace | None = None
 
 
 class Reloaded(Struct, frozen=True):

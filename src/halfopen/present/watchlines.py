@@ -105,7 +105,7 @@ class Lines(ABC):
             case Guarding(news):
                 return self.guarded(news) if isinstance(news, Protected) else self.guard_withheld(news)
             case Trouble():
-                return self.trouble(event.netns, event.error)
+                return self.trouble(event.about, event.error)
             case Reloaded():
                 return self.reloaded(event)
             case Ended():

@@ -17,6 +17,7 @@ from halfopen.core.flight import (
     FlightHead,
     FlightReading,
     FlightRound,
+    TroubleTold,
     flight_reading,
 )
 from halfopen.core.policy.incidents import Incident
@@ -79,7 +80,7 @@ class ReadingsFeed:
         self._version = version
         self._lock = threading.Lock()
         self._of: dict[Namespace, _Kept] = {}
-        self._troubles: dict[str, tuple[str, str, str, str]] = {}
+        self._troubles: dict[Namespace | str, TroubleTold] = {}
         self._interval_s, self._filter = 1.0, ""
         self._round = FlightRound(1.0)
         self.has_news = False
@@ -94,7 +95,8 @@ class ReadingsFeed:
                     self._read(report)
             case Trouble():
                 e = report.error
-                self._troubles[report.netns] = report.netns, e.id, e.message, e.hint
+                told = TroubleTold(report.about, e.id, e.message, e.hint, report.where)
+                self._troubles[report.where or report.about] = told
             case Round():
                 self._end(report)
 
@@ -113,7 +115,7 @@ class ReadingsFeed:
             kept.judged = FlightReading(one.sample.bare(), findings=one.findings, cures=one.cures)
         if not one.sample.depths:
             kept.whole = one
-        elif not report.model.half_open:
+        elif not (report.model.half_open or report.model.deferred):
             kept.whole = None
 
     def _end(self, report: Round) -> None:
@@ -124,8 +126,7 @@ class ReadingsFeed:
             troubles = tuple(self._troubles.values())
             self._round = FlightRound(self._interval_s, watched, troubled, incidents, troubles)
             # For each namespace this is reported once, when it begins.
-            names = {where.name for where in troubled}
-            self._troubles = {name: words for name, words in self._troubles.items() if name in names}
+            self._troubles = {about: told for about, told in self._troubles.items() if about in report.troubled}
         self.has_news, wake = True, self.wake
         if self.watched and wake is not None:
             wake()

@@ -107,7 +107,7 @@ def test_nothing_is_encoded_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) 
 
 def test_trouble_of_a_namespace_lasts_and_goes_with_a_reading() -> None:
     made = fed(reading(3, 100.0))
-    made.take(Trouble("self", UnknownTarget("it is gone")))
+    made.take(Trouble("self", UnknownTarget("it is gone"), SELF))
     made.take(Round(frozenset({SELF}), frozenset({SELF})))
     made.take(Round(frozenset({SELF}), frozenset({SELF})))
     kept = shown(made.head(), made.first(None))

@@ -98,7 +98,7 @@ def test_receivers_may_come_with_a_reload() -> None:
         troubles: list[Trouble] = []
         until(lambda: troubles.extend([t] if (t := sink.take(ALL)) else []) or troubles)
         sink.take(Ended(3))
-        assert troubles[0].netns == "notify"
+        assert troubles[0].about == "notify"
         assert troubles[0].error.line() == f"webhook: {server.url}/***: answered 500 Internal Server Error: why!"
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from halfopen.core.errors import WireError
 from halfopen.core.findings.verdict import judge
-from halfopen.core.flight import REQUESTS_MOST, TO_SCREENS, FlightHead, FlightReading, FlightRound, flight_reading
+from halfopen.core.flight import (
+    REQUESTS_MOST,
+    TO_SCREENS,
+    FlightHead,
+    FlightReading,
+    FlightRound,
+    TroubleTold,
+    flight_reading,
+)
 from halfopen.core.model.model import build
 from halfopen.wire import flight, readings
 from live import flooded, incident
@@ -19,7 +27,7 @@ def entries() -> list[FlightHead | FlightReading | FlightRound]:
     model = flooded()
     on = incident(model)
     one = flight_reading(model, judge(model), None, room=TO_SCREENS)
-    trouble = ("web", "gone", "it is gone", "look again")
+    trouble = TroubleTold("web", "gone", "it is gone", "look again", on.where)
     return [FlightHead("", "1", " --listener :443"), one, FlightRound(2.0, (on.where,), (), (on,), (trouble,))]
 
 

@@ -20,7 +20,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.model.moments import last_minute, moment_of
 from halfopen.core.policy.spacing import as_wanted_again
 from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
-from halfopen.core.where import ListenerKey
+from halfopen.core.where import ListenerKey, Namespace
 from halfopen.ops.top.focus import Focus
 
 # How long the counts of sources are shown.
@@ -40,6 +40,8 @@ class KeptLive:
         self._focus: Focus | None = None
         self._details: LiveDetails | None = None
         self._trouble = ""
+        # The namespace that this is about; it passes when that can be read.
+        self._troubled_where: Namespace | None = None
 
     def focus(self, inode: int | None, key: ListenerKey | None) -> None:
         """Look at this listener in detail from now on; None: at no one."""
@@ -71,6 +73,8 @@ class KeptLive:
                 there = {where.inode for where in report.watched}
                 self._spaces = {inode: one for inode, one in self._spaces.items() if inode in there}
                 self._ages = {inode: ages for inode, ages in self._ages.items() if inode in there}
+                if self._troubled_where is not None and self._troubled_where not in report.troubled:
+                    self._trouble, self._troubled_where = "", None
                 self._publish(self._wall_s())
                 return True
         return False
@@ -80,9 +84,15 @@ class KeptLive:
         before, bare = self._spaces.get(inode), report.model.bare()
         if (ages := ages_by_listener(model)) is not None:
             self._ages[inode] = ages
-        if self._focus is not None and self._focus.inode == inode:
-            self._details = self._focus.look(model)
         again = before is not None and before.model.sample.where == model.sample.where
+        mine = self._focus is not None and self._focus.inode == inode
+        if not again:
+            # The kernel gave the inode to another one: nothing that was counted is its own.
+            self._finished.pop(inode, None)
+            if mine and before is not None:
+                self.close()
+        elif mine and self._focus is not None:
+            self._details = self._focus.look(model)
         minute = before.minute if before is not None and again else ()
         moment = moment_of(model)
         whole = bare if not model.sample.depths else before.whole if before is not None and again else None
@@ -110,11 +120,12 @@ class KeptLive:
         if as_wanted_again(report.error):
             self._trouble = ""
             return
-        words, named = report.error.line(), False
-        for inode, one in self._spaces.items():
-            if one.model.sample.where.name == report.netns:
-                self._spaces[inode], named = replace(one, trouble=words), True
-        self._trouble = "" if named else f"{report.netns}: {words}"
+        words, where = report.error.line(), report.where
+        space = None if where is None else self._spaces.get(where.inode)
+        if where is not None and space is not None and space.model.sample.where == where:
+            self._spaces[where.inode] = replace(space, trouble=words)
+            return
+        self._trouble, self._troubled_where = f"{report.about}: {words}", where
 
     def _wall_s(self) -> float | None:
         return max((one.model.sample.wall_s for one in self._spaces.values()), default=None)

@@ -51,8 +51,8 @@ class ReceivedReadings:
             on = tuple(i for i in one.incidents if i.where == entry.sample.where)
             if (reading := self._reading(entry)) is not None:
                 yield replace(reading, incidents=on)
-        for netns, id, message, hint in one.troubles:
-            yield Trouble(netns, HalfopenError(id, message, hint=hint))
+        for told in one.troubles:
+            yield Trouble(told.about, HalfopenError(told.id, told.message, hint=told.hint), told.where)
         self._heads = {where: head for where, head in self._heads.items() if where in one.watched}
         self._last = {where: model for where, model in self._last.items() if where in one.watched}
         yield Round(frozenset(one.watched), frozenset(one.troubled))

@@ -71,7 +71,7 @@ class GuardKeeper:
         try:
             self._executor.note(action)
         except HalfopenError as e:
-            self._news.append(Trouble(action.protect.netns, e))
+            self._news.append(Trouble(action.protect.netns, e, action.protect.where))
         self._news.append(Guarding(action))
 
     def forget(self, where: Namespace) -> None:
@@ -133,4 +133,4 @@ class GuardKeeper:
         # Once, not at every trial.
         if self._failed.get(action.where) != error.message:
             self._failed[action.where] = error.message
-            self._news.append(Trouble(action.netns, error))
+            self._news.append(Trouble(action.netns, error, action.where))

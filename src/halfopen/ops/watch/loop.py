@@ -185,7 +185,7 @@ class Watch(Struct):
                 # Once when it begins, not at every interval.
                 if self._troubled.get(ns.inode) != e.message:
                     self._troubled[ns.inode] = e.message
-                    yield Trouble(ns.name, e)
+                    yield Trouble(ns.name, e, self._turns.identity(ns))
         self.done += 1
         yield from self._turns.guards.news()
         yield from self._forget(targets)

@@ -202,7 +202,7 @@ class NamespaceTurns(Struct):
         try:
             self.executor.note(action)
         except HalfopenError as e:
-            yield Trouble(action.release.netns, e)
+            yield Trouble(action.release.netns, e, action.release.where)
         yield Noticed(model, action)
 
     def _decide(

@@ -91,15 +91,30 @@ def test_a_namespace_that_is_gone_is_gone_and_another_one_begins_anew() -> None:
 
 def test_trouble_is_shown_until_the_next_reading() -> None:
     keeping = kept(reading(3, 100.0))
-    keeping.take(Trouble("self", UnknownTarget("it vanished")))
-    keeping.take(Round(frozenset({named("self")}), frozenset()))
+    where = keeping.live.spaces[0].model.sample.where
+    keeping.take(Trouble("self", UnknownTarget("it vanished"), where))
+    keeping.take(Round(frozenset({named("self")}), frozenset({where})))
     assert "it vanished" in keeping.live.spaces[0].trouble
     keeping.take(reading(3, 101.0))
     keeping.take(Round(frozenset({named("self")}), frozenset()))
     assert keeping.live.spaces[0].trouble == ""
-    keeping.take(Trouble("elsewhere", UnknownTarget("hidden")))
-    keeping.take(Round(frozenset({named("self")}), frozenset()))
+    elsewhere = named("elsewhere")
+    keeping.take(Trouble("elsewhere", UnknownTarget("hidden"), elsewhere))
+    keeping.take(Round(frozenset({named("self")}), frozenset({elsewhere})))
     assert keeping.live.trouble == "elsewhere: hidden"
+    keeping.take(Round(frozenset({named("self")}), frozenset()))
+    assert keeping.live.trouble == ""
+
+
+def test_trouble_is_that_of_the_namespace_not_of_another_with_its_name() -> None:
+    """A name is for people: the namespace that was pid:7 may have another one now."""
+    one = replace(named("web"), inode=71)
+    keeping = kept(reading(3, 100.0, where=one))
+    keeping.take(Trouble("web", UnknownTarget("it vanished"), replace(one, inode=72)))
+    keeping.take(Trouble("pid:7", UnknownTarget("too many"), replace(one, name="pid:7")))
+    keeping.take(Round(frozenset({one}), frozenset({one, replace(one, inode=72)})))
+    assert keeping.live.spaces[0].trouble == "too many"
+    assert keeping.live.trouble == "web: it vanished"
 
 
 def test_readings_that_are_spaced_out_are_trouble_until_they_are_as_wanted_again() -> None:
