@@ -90,12 +90,22 @@ class UnknownTarget(HalfopenError):
         super().__init__("unknown-target", message, exit_code=EXIT_REFUSED, hint=hint)
 
 
+TOO_LITTLE: Final = {
+    _errno.EMFILE: "raise the limit (ulimit -n)",
+    _errno.ENFILE: "raise the limit (sysctl fs.file-max)",
+    _errno.ENOMEM: "free some memory",
+    _errno.ENOBUFS: "free some memory",
+}
+"""What to do about errors that tell nothing of the kernel, only that there was too little of something."""
+
+
 class KernelError(HalfopenError):
     """The kernel answered `op` with an errno nothing here knows how to soften. Exit code 1."""
 
     def __init__(self, op: str, errno: int, context: str = "", *, hint: str = "") -> None:
         name = _errno.errorcode.get(errno, str(errno))
-        super().__init__("kernel", f"{op} failed: {name}{f' ({context})' if context else ''}", hint=hint)
+        said = f"{op} failed: {name}{f' ({context})' if context else ''}"
+        super().__init__("kernel", said, hint=hint or TOO_LITTLE.get(errno, ""))
         self.op = op
         self.errno = errno
 

@@ -50,7 +50,7 @@ def cookie() -> int | None:
     except OSError as e:
         # A shortage passes; taken for "no cookie", it would make another namespace of this one until then.
         if e.errno in _SHORTAGES:
-            raise KernelError("asking for the network namespace's cookie", e.errno or 0) from None
+            raise KernelError("asking for the network namespace's cookie", e.errno or 0, e.strerror or "") from None
         return None
 
 

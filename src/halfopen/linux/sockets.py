@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import struct
 from typing import Final
 
-from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.core.errors import TOO_LITTLE, KernelError, NotPermitted, Unsupported
 
 _NETLINK_SOCK_DIAG: Final = 4
 _TCP_REPAIR: Final = 19
 # A silent kernel is a bug; better to report it than to hang an operator's terminal.
 ANSWER_WITHIN_S: Final = 30
-_TOO_LITTLE: Final = {
-    errno.EMFILE: "raise the limit (ulimit -n)",
-    errno.ENFILE: "raise the limit (sysctl fs.file-max)",
-    errno.ENOMEM: "free some memory",
-    errno.ENOBUFS: "free some memory",
-}
 
 
 def open_sock_diag() -> socket.socket:
@@ -49,8 +42,8 @@ def must_not_lack(error: OSError, op: str) -> None:
 
     Raises: KernelError.
     """
-    if error.errno in _TOO_LITTLE:
-        raise KernelError(op, error.errno, os.strerror(error.errno), hint=_TOO_LITTLE[error.errno]) from None
+    if error.errno in TOO_LITTLE:
+        raise KernelError(op, error.errno, os.strerror(error.errno)) from None
 
 
 def has_net_admin() -> bool:

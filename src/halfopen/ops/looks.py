@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.findings.chance import SOME
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build, with_parts
@@ -166,13 +166,23 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
         probes.append(workers.probe(pids, sample.part(Workers)))
     try:
         fresh = reader.read(_of(model), probes, way=way, with_owners=False)
-    except HalfopenError:
-        return Looks(model)  # gone meanwhile
+    except HalfopenError as e:
+        return _alone(model, e)
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):
         kept = replace(fresh.completeness, notes=sample.completeness.notes, hidden=sample.completeness.hidden)
         fresh = replace(fresh, owners=sample.owners, options=sample.options, completeness=kept)
     now = _with_ways(with_parts(build(fresh, sample, columns=builder.take()), *_beside(model, parts)))
     return Looks(now if pids else _with_workers(now), model, fresh.monotonic_s - sample.monotonic_s)
+
+
+def _alone(model: Model, error: HalfopenError) -> Looks:
+    """The first look only: the namespace is gone, or was not read once more for another reason, which is told."""
+    if isinstance(error, UnknownTarget):
+        return Looks(model)
+    told = model.sample.completeness
+    note = f"there was only one look, because the second failed: {error.message}"
+    told = replace(told, notes=(*told.notes, note))
+    return Looks(replace(model, sample=replace(model.sample, completeness=told)))
 
 
 def _beside(model: Model, parts: list[Probe]) -> tuple[object, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from halfopen.core.errors import HalfopenError, KernelError, UnknownTarget
 from halfopen.core.model.model import Model, build
 from halfopen.core.sample.before_tcp import BeforeTcp, Received, Softnet
 from halfopen.ops import looks as ops_looks
@@ -115,3 +117,29 @@ def test_where_connections_take_long_to_read_they_are_read_once_and_it_says_so(
     [seen] = looks(lambda: [read], way="diag", pause=lambda seconds: None)
     told = [note for note in seen.now.sample.completeness.notes if "looked at once, which took 2.0 s" in note]
     assert (bool(told), seen.now.rates is not None) == (once, once)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            KernelError("reading", errno.EMFILE),
+            ["there was only one look, because the second failed: reading failed: EMFILE"],
+        ),
+        (UnknownTarget("gone"), []),
+    ],
+    ids=["too few descriptors", "gone"],
+)
+def test_a_second_look_that_fails_is_told(
+    error: HalfopenError, says: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(ops_looks.reader, "read", read)
+    [seen] = looks(lambda: [busy()], way="diag", pause=lambda seconds: None)
+    assert (seen.before, list(seen.now.sample.completeness.notes)) == (None, says)
+
+
+def test_too_few_descriptors_come_with_what_to_do() -> None:
+    assert KernelError("reading", errno.EMFILE).line() == "reading failed: EMFILE; raise the limit (ulimit -n)"
