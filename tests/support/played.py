@@ -80,7 +80,7 @@ def found(verdict: Verdict) -> list[str]:
 # In sentences and cells before they are laid out, so that one digit more or less moves nothing.
 _ALWAYS = (
     (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{6}\b"), "00000000T000000Z-000000"),
-    (re.compile(r"\d[\d,.]*/(s\b|秒)"), r"#/\1"),
+    (re.compile(r"\d[\d,.]*((?: [-A-Za-z]+)?)/(s\b|秒)"), r"#\1/\2"),
     (re.compile(r"\d+(?:\.\d+)? (s|ms|min|秒|毫秒|分)(?![a-z])"), r"# \1"),
     (re.compile(r"\d+(?:\.\d+)?%"), "#%"),
     (re.compile(r"198\.1[89]\.\d+\.0/24"), "198.18.#.0/24"),

@@ -43,6 +43,10 @@ def _a_second(fact: Fact) -> str:
     return _short(float(fact.value))
 
 
+def _syns(fact: Fact) -> str:
+    return tr("{n} SYNs/s", n=_a_second(fact))
+
+
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
@@ -76,9 +80,10 @@ def _told_elsewhere(_: Fact, __: ByName) -> str:
 
 
 def _unanswered(fact: Fact, known: ByName) -> str:
+    rate = tr("{n} SYN-ACKs/s", n=_a_second(fact))
     if "unanswered_of" in known:
-        return tr("{n} are never answered, in the whole namespace", n=amount(fact))
-    return tr("{n} are never answered", n=amount(fact))
+        return tr("{n} are never answered, in the whole namespace", n=rate)
+    return tr("{n} are never answered", n=rate)
 
 
 def _percent(fact: Fact) -> str:
@@ -90,7 +95,8 @@ def _limit(fact: Fact) -> str:
 
 
 def _at_least(fact: Fact, known: ByName) -> str:
-    share = f"{floor(100 * float(fact.value))}%"
+    # "At least 100 %" would be all of them, which nobody can tell.
+    share = f"{min(99, floor(100 * float(fact.value)))}%"
     if "came_per_s" in known:
         return tr("at least {share} of arrivals were never answered{limit}", share=share, limit=_limit(fact))
     return tr("at least {share} of arrivals are never answered{limit}", share=share, limit=_limit(fact))
@@ -115,7 +121,8 @@ def _came(fact: Fact, _: ByName) -> str:
 
 def _from_hosts(fact: Fact, known: ByName) -> str:
     n = int(known["hosts"].value)
-    return tr_n("one host begins {rate}", "{n:,} hosts begin {rate}", n, rate=amount(fact))
+    rate = _a_second(fact)
+    return tr_n("one host begins {rate} handshakes/s", "{n:,} hosts begin {rate} handshakes/s", n, rate=rate)
 
 
 def _stuck(fact: Fact, _: ByName) -> str:
@@ -177,20 +184,20 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "came_by": lambda f, _: tr("SYNs come in by {device}", device=f.value),
     "no_way_back": lambda f, _: tr("no route back ({error})", error=f.value),
     "unanswered_per_s": _unanswered,
-    "entering_per_s": lambda f, _: tr("{n} arrive now, too recently to judge", n=amount(f)),
-    "came_per_s": lambda f, _: tr("{n} came while it lasted", n=amount(f)),
+    "entering_per_s": lambda f, _: tr("{n} arrive now, too recently to judge", n=_syns(f)),
+    "came_per_s": lambda f, _: tr("{n} came while it lasted", n=_syns(f)),
     "last_syn_s": lambda f, _: tr("the last SYN {time} ago", time=amount(f)),
     "given_up_s": lambda f, _: tr("the last one is given up within {time}", time=amount(f)),
     "came_between": _came,
     "unanswered_share": _at_least,
     "cookies_unanswered_per_s": _cookies,
-    "completions_per_s": lambda f, _: tr("{n} finish", n=amount(f)),
+    "completions_per_s": lambda f, _: tr("{n} handshakes/s finish", n=_a_second(f)),
     "completions_of": _told_elsewhere,
     "given_up_at_once": lambda f, _: tr("{n} given up when the second SYN-ACK was due", n=amount(f)),
     "no_route_per_s": lambda f, _: tr("{n} packets/s without a route out", n=_a_second(f)),
-    "ruled_out_per_s": lambda f, _: tr("rules drop {n}", n=amount(f)),
+    "ruled_out_per_s": lambda f, _: tr("rules drop {n} packets/s", n=_a_second(f)),
     "unanswered_of": _told_elsewhere,
-    "beside_per_s": lambda f, _: tr("{n} of the same sources finish", n=amount(f)),
+    "beside_per_s": lambda f, _: tr("{n} handshakes/s of the same sources finish", n=_a_second(f)),
     "sources_again": lambda f, _: tr("{n} sources sent several SYNs and no ACK", n=amount(f)),
     "scanners": lambda f, _: tr("{n} scanners", n=amount(f)),
     "drawn_sources": lambda f, _: tr("{n} sources that look drawn at random", n=amount(f)),
@@ -220,7 +227,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "reset_per_s": lambda f, _: tr("{n} handshakes/s are reset", n=_a_second(f)),
     "EmbryonicRsts_per_s": lambda f, _: tr("{n} handshakes/s are reset", n=_a_second(f)),
     "backlog_needed": lambda f, _: tr("a backlog of {n} would have been enough", n=amount(f)),
-    "arrivals_per_s": lambda f, _: tr("{n} arrive", n=amount(f)),
+    "arrivals_per_s": lambda f, _: tr("{n} arrive", n=_syns(f)),
     "under_way": lambda f, _: tr("{n} handshakes under way on average", n=amount(f)),
     "handshake_s": lambda f, _: tr("a handshake takes about {time}", time=amount(f)),
     "timeouts_per_s": lambda f, _: tr("{n} time out", n=amount(f)),

@@ -49,7 +49,7 @@ def _seen(f: Finding) -> list[str]:
     else:
         seen.append(tr("{n:,} are half-open", n=f.count("half_open")))
     if f.has("ruled_out_per_s"):
-        seen.append(tr("rules of this host drop {rate}", rate=per_s(f, "ruled_out_per_s")))
+        seen.append(tr("rules of this host drop {rate} packets/s", rate=a_second(f, "ruled_out_per_s")))
     return seen
 
 
@@ -62,7 +62,7 @@ def _how_many(f: Finding) -> str:
 def _finished(f: Finding) -> str:
     if not f.number("completions_per_s"):
         return tr("no handshake finished meanwhile")
-    return tr("{n} finish", n=per_s(f, "completions_per_s"))
+    return tr("{n} handshakes/s finish", n=a_second(f, "completions_per_s"))
 
 
 def _would_decide(f: Finding) -> str:

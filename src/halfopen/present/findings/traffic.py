@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from halfopen.core.findings.finding import Finding
-from halfopen.present.findings.words import a_second, at, held, lasted, lead, per_s, sentence
+from halfopen.present.findings.words import a_second, at, held, lasted, lead, per_s, sentence, synacks, syns
 from halfopen.present.language import listed, tr, tr_n
 
 
 def unanswered(f: Finding) -> str:
     """The rates that decide: handshakes that nobody answers beside handshakes that finish."""
-    rates = {"rate": per_s(f, "unanswered_per_s"), "finished": per_s(f, "completions_per_s")}
-    return tr("{rate} are never answered while {finished} finish", **rates)
+    rates = {"rate": synacks(f, "unanswered_per_s"), "finished": a_second(f, "completions_per_s")}
+    return tr("{rate} are never answered while {finished} handshakes/s finish", **rates)
 
 
 # A share of a SYN queue.
@@ -29,9 +29,13 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
     if f.has("last_syn_s"):
         since = lasted(f.number("last_syn_s"))
         return tr("{who} is over: the last SYN came {since} ago", who=over, since=since), listed(_afterwards(f))
-    rate = _of_all(f, "unanswered_per_s")
+    rate = _of_all(f, synacks(f, "unanswered_per_s"))
     if f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s") > f.number("unanswered_per_s"):
-        values = {"who": now, "rate": rate, "dropped": _of_all(f, "dropped_syns_per_s")}
+        values = {
+            "who": now,
+            "rate": per_s(f, "unanswered_per_s"),
+            "dropped": _of_all(f, syns(f, "dropped_syns_per_s")),
+        }
         brief = tr(
             "{who}: {dropped} are dropped, including those of clients, and {rate} more find room but "
             "are never answered",
@@ -40,7 +44,7 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
         return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
     values = {"who": now, "rate": rate, "clients": _clients(f)}
     if f.has("entering_per_s"):
-        young = per_s(f, "entering_per_s")
+        young = syns(f, "entering_per_s")
         brief = tr(
             "{who}: {young} arrive now, too recently to judge; of those before, {rate} were never answered; {clients}",
             young=young,
@@ -51,11 +55,9 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
     return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
 
 
-def _of_all(f: Finding, name: str) -> str:
+def _of_all(f: Finding, rate: str) -> str:
     """A rate, and that it is not of the listener alone where it is not."""
-    if not f.has("unanswered_of"):
-        return per_s(f, name)
-    return tr("{rate} in the whole namespace", rate=per_s(f, name))
+    return tr("{rate} in the whole namespace", rate=rate) if f.has("unanswered_of") else rate
 
 
 def _clients(f: Finding) -> str:
@@ -64,8 +66,8 @@ def _clients(f: Finding) -> str:
     if f.listener is not None and f.text("completions_of") != "listener":
         rate = tr("{rate} in the whole namespace", rate=rate)
     if f.has("dropped_syns_per_s"):
-        dropped = _of_all(f, "dropped_syns_per_s")
-        return tr("{rate} more are dropped, including those of clients", rate=dropped)
+        dropped = _of_all(f, syns(f, "dropped_syns_per_s"))
+        return tr("another {rate} are dropped, including those of clients", rate=dropped)
     if f.number("cookies_unanswered_per_s"):
         if finished:
             return tr("clients get in by SYN cookie ({rate})", rate=rate)
@@ -113,7 +115,7 @@ def _last(f: Finding, *, sources: bool = True) -> str:
 
 def _afterwards(f: Finding) -> list[str]:
     """The rest of a flood that is over."""
-    came, left = per_s(f, "came_per_s"), lasted(f.number("given_up_s"))
+    came, left = syns(f, "came_per_s"), lasted(f.number("given_up_s"))
     parts = [tr("{rate} came while it lasted", rate=came)]
     full = f.has("syn_queue") and f.number("syn_queue") >= (f.fact("syn_queue").limit or 0)
     if full:

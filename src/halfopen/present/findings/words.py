@@ -89,6 +89,16 @@ def per_s(f: Finding, name: str) -> str:
     return tr("{rate}/s", rate=a_second(f, name))
 
 
+def synacks(f: Finding, name: str) -> str:
+    """A rate of SYN-ACKs for a person: `142 SYN-ACKs/s`."""
+    return tr("{n} SYN-ACKs/s", n=a_second(f, name))
+
+
+def syns(f: Finding, name: str) -> str:
+    """A rate of SYNs for a person: `142 SYNs/s`."""
+    return tr("{n} SYNs/s", n=a_second(f, name))
+
+
 def lasted(seconds: float) -> str:
     """A duration for a person: `7 s`, `2 min 7 s`."""
     return in_units(show_duration(seconds))

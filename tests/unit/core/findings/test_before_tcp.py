@@ -122,7 +122,7 @@ def test_nobody_is_called_silent_whose_acks_rules_of_this_host_may_drop(finished
     assert ids[0] == "cannot-tell"
     assert not any("flood" in id for id in ids)
     assert {command(cure) for cure in verdict.next} == {"nft list ruleset"}
-    assert "rules of this host drop 300/s. The cause depends on whether the last ACKs of clients" in say(
+    assert "rules of this host drop 300 packets/s. The cause depends on whether the last ACKs of clients" in say(
         verdict.findings[0]
     )
 

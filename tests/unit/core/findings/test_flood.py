@@ -82,7 +82,7 @@ def test_syns_that_are_dropped_are_part_of_the_rate() -> None:
     found = verdict.findings[0]
     assert found.number("dropped_syns_per_s") == 960
     said = say(found)
-    assert ": 960/s are dropped, including those of clients, and " in said
+    assert ": 960 SYNs/s are dropped, including those of clients, and " in said
     assert "more find room but are never answered; " in said
     assert "After a release, the queue fills up within 0.2 s" in said
     assert "dropped" not in say(second_look(silent(200))[0].findings[0])
@@ -190,7 +190,7 @@ def test_a_rate_is_named_for_a_port_only_where_it_was_counted_there(packets: boo
         for one in (spoofed, of_one):
             assert one.number("unanswered_per_s") >= 4000
             assert (one.text("unanswered_of"), one.text("completions_of")) == ("namespace", "namespace")
-            assert "/s in the whole namespace are never answered" in say(one)
+            assert "SYN-ACKs/s in the whole namespace are never answered" in say(one)
             assert "fills up within" not in say(one)
 
 
@@ -208,7 +208,7 @@ def test_dropped_syns_are_those_of_every_full_queue(both: bool) -> None:
     verdict, _ = second_look(forged, *ports, rates={"ListenDrops": 900}, settings={"tcp_syncookies": 0})
     [flood] = [one for one in verdict.findings if one.id == "spoofed-flood"]
     assert flood.at.port == 8080
-    assert ("900/s in the whole namespace are dropped" in say(flood)) is both
+    assert ("900 SYNs/s in the whole namespace are dropped" in say(flood)) is both
 
 
 def test_cookies_that_come_back_are_those_of_clients() -> None:
@@ -230,7 +230,9 @@ def test_the_rate_is_that_of_now_where_a_full_queue_admitted_hardly_any_before()
     assert found.number("unanswered_per_s") == pytest.approx(60 / 3.5, rel=0.01)
     assert found.number("entering_per_s") == pytest.approx(1000, rel=0.01)
     said = say(found)
-    assert ": 1,000/s arrive now, too recently to judge; of those before, 17/s were never answered; " in said
+    assert (
+        ": 1,000 SYNs/s arrive now, too recently to judge; of those before, 17 SYN-ACKs/s were never answered; " in said
+    )
     # At a steady rate, the rate of those that last is more certain.
     steady = second_look(still_coming(200))[0].findings[0]
     assert steady.number("unanswered_per_s") == pytest.approx(200 / 3.5, rel=0.01)
