@@ -13,13 +13,13 @@ from halfopen.linux.mounts import mounts
 
 _MOUNTS: Final = "/proc/{}/mountinfo"
 _MOST_ELDERS: Final = 16
-# No answer to whether it is there.
+# Errors that do not tell whether it is there.
 _TOO_LITTLE: Final = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _ROOT_INODE: Final = 1
 
 
 def _elders() -> Iterator[str]:
-    """The processes above this one that are the same user's, the nearest first, and the first process of all."""
+    """The ancestors of this process that belong to the same user, the nearest first, and process 1."""
     pid = os.getppid()
     for _ in range(_MOST_ELDERS):
         try:
@@ -33,7 +33,7 @@ def _elders() -> Iterator[str]:
 
 
 def _trees(pid: str) -> Iterator[str]:
-    """Where a process ("self": this one) has cgroup2 mounted, as a path for this process. Raises: OSError."""
+    """Where cgroup2 is mounted for a process ("self": this one), as paths for this process. Raises: OSError."""
     for mount in mounts(_MOUNTS.format(pid)):
         if mount.kind == "cgroup2":
             yield mount.point if pid == "self" else f"/proc/{pid}/root{mount.point}"
@@ -42,11 +42,11 @@ def _trees(pid: str) -> Iterator[str]:
 def root() -> int:
     """A descriptor of the root of the cgroup2 tree.
 
-    `ip netns exec` mounts a new /sys, without the tree; the process that called it, and its callers, still see it.
-    Mounting it once more is no way: a mount without nsdelegate takes that from the whole machine
+    `ip netns exec` mounts a new /sys without the tree; its parent processes still see it. The tree must not be mounted
+    again instead: a mount without nsdelegate switches that option off for the whole machine
     (`apply_cgroup_root_flags()`).
 
-    Raises: Unsupported where it cannot be seen, KernelError where that could not be told.
+    Raises: Unsupported if it is not visible, KernelError if that could not be determined.
     """
     for pid in ("self", *_elders()):
         try:
@@ -65,15 +65,16 @@ def root() -> int:
 
 
 def _root_at(path: str) -> int | None:
-    """A descriptor of the directory, where it is the root of the tree. Raises: OSError when there was too little to
-    tell."""
+    """A descriptor of the directory if it is the root of the tree, else None. Raises: OSError for lack of descriptors
+    or memory.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as e:
         if e.errno in _TOO_LITTLE:
             raise
         return None
-    # In a container the mount shows a part of the tree, and other listeners would be out of reach.
+    # In a container the mount may show only a part of the tree, without the listeners of other containers.
     if os.fstat(fd).st_ino == _ROOT_INODE:
         return fd
     os.close(fd)

@@ -1,4 +1,4 @@
-"""What is closed at the end of a `with`."""
+"""A base class of objects that are closed at the end of a `with`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Self
 
 
 class Closable:
-    """A base class: something with `close`, as a context manager."""
+    """A context manager that calls `close` at its end."""
 
     def close(self) -> None:
-        """Let go of what is held; a second call does nothing more."""
+        """Release what the object holds; a second call does nothing."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

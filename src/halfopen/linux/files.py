@@ -1,6 +1,6 @@
-"""Files of record: in directories that nobody else could exchange, in files that nobody else writes to.
+"""Files for records, in directories that no other user can replace and in files that no other user can write to.
 
-The audit log and the journal of `tune` are opened here and nowhere else.
+The audit log and the journal of `tune` are opened only here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DIRECTORY: Final = 0o700
-# Made on the way to it: as /var/lib is, whatever the umask.
+# The mode of parent directories that are created, whatever the umask: that of /var/lib.
 _ON_THE_WAY: Final = 0o755
 _FILE: Final = 0o600
 _OTHERS_WRITE: Final = 0o022
@@ -24,14 +24,14 @@ _POLL_S: Final = 0.02
 
 
 def is_root() -> bool:
-    """Whether this is root of a machine or a container, where /var is root's; not only of a user namespace, in which
-    the root directory belongs to a user without a number.
+    """Whether this process is root of a machine or a container, and not merely root in a user namespace, where /
+    belongs to a user that is not mapped.
     """
     return os.geteuid() == 0 and os.stat("/").st_uid == 0
 
 
 class Unsafe(Exception):
-    """A file or directory that somebody else could have put there, or could change. hint: what to do."""
+    """A file or directory that another user could have put there or could change. hint: what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -40,15 +40,15 @@ class Unsafe(Exception):
 
 
 def make_directory(path: str) -> None:
-    """Make the directory, 0700, and those on the way to it, 0755, whatever the umask. Raises: as `check_directory`."""
+    """Create the directory (0700) and its parents (0755), whatever the umask. Raises: as `check_directory`."""
     _walk(path, make=True)
 
 
 def check_directory(path: str, *, private: bool) -> None:
-    """See that nobody else could put another directory in this one's place; private: nor another file into it.
+    """Check that no other user can replace this directory; private: nor put a file into it.
 
-    On the way to it, directories of others and those that everybody may write to are refused, unless they are sticky
-    (/tmp, and a container's tmpfs). Those that a group may write to are not: /var/log is one on some distributions.
+    Parent directories that belong to another user or are writable for everybody are refused, unless they are sticky
+    (/tmp, or a container's tmpfs). Group-writable ones are accepted: /var/log is group-writable on some distributions.
 
     Raises: Unsafe, OSError.
     """
@@ -62,10 +62,10 @@ def check_directory(path: str, *, private: bool) -> None:
 
 
 def _walk(path: str, *, make: bool) -> os.stat_result:
-    """Follow a path name by name, links included, and look at every directory on it."""
+    """Follow a path component by component, links included, and check every directory on it."""
     here, names, links = "/", _names(path if path.startswith("/") else os.path.join(os.getcwd(), path)), 0
     facts = os.stat(here)
-    # The owner of the root directory controls everything (in a user namespace it belongs to a user without a number).
+    # The owner of / controls everything. In a user namespace, / belongs to a user that is not mapped.
     trusted = {0, os.geteuid(), facts.st_uid}
     while names:
         name = names.pop()
@@ -80,7 +80,7 @@ def _walk(path: str, *, make: bool) -> os.stat_result:
             links += 1
             if links > _LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), there)
-            # Where everybody may write, anybody could have put it there.
+            # In a directory that everybody may write to, any user could have created the link.
             if facts.st_mode & stat.S_IWOTH and found.st_uid not in trusted:
                 raise Unsafe(f"{there} is a link of another user", "remove it")
             target = os.readlink(there)
@@ -104,7 +104,7 @@ def _names(path: str) -> list[str]:
 def _made(path: str, mode: int) -> os.stat_result:
     try:
         os.mkdir(path, mode)
-        # The umask may have taken from it what we need ourselves.
+        # The umask may have removed permissions that we need ourselves.
         os.chmod(path, mode)
     except FileExistsError:
         pass
@@ -116,10 +116,11 @@ def _us() -> str:
 
 
 def open_to_append(path: str, *, twin: str = "", devices: bool = False) -> int:
-    """A descriptor to read `path` and append to it; made, 0600, where it is not there. Never follows a link.
+    """A descriptor to read `path` and append to it; the file is created (0600) if missing. Never follows a link.
 
-    Refused is what is no regular file, not ours or root's, writable for others, or hard-linked. twin: a second name it
-    may have, given by us. devices: a character device (/dev/null) will do. Raises: Unsafe, OSError.
+    Refuses anything but a regular file, and files that belong to another user than us or root, are writable for others,
+    or have further hard links. twin: a second name that we gave it, which is allowed. devices: accept a character
+    device (/dev/null). Raises: Unsafe, OSError.
     """
     for _ in range(_TRIES):
         try:
@@ -131,14 +132,15 @@ def open_to_append(path: str, *, twin: str = "", devices: bool = False) -> int:
             return fd
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | _FLAGS)
-        except FileNotFoundError:  # removed in between
+        except FileNotFoundError:  # removed since
             continue
         return _checked(fd, path, twin, devices)
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
 
 def check_append(path: str, *, twin: str = "", private: bool = True, devices: bool = False) -> None:
-    """See whether `make_directory` and `open_to_append` would do, without making anything. Raises: Unsafe, OSError.
+    """Check whether `make_directory` and `open_to_append` would succeed, without creating anything. Raises: Unsafe,
+    OSError.
 
     private: as for `check_directory`. twin, devices: as for `open_to_append`.
     """
@@ -150,7 +152,7 @@ def check_append(path: str, *, twin: str = "", private: bool = True, devices: bo
         while not os.path.lexists(there):
             there = os.path.dirname(there)
         check_directory(there, private=False)
-        # Also where the file system is read-only.
+        # access(2) also fails on a read-only file system.
         if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             code = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
             raise OSError(code, os.strerror(code), path) from None
@@ -162,7 +164,7 @@ def open_to_read(path: str, *, twin: str = "") -> int:
 
 
 def open_anew(path: str) -> int:
-    """A descriptor to write to an empty file made in the place of what is at `path`. Raises: OSError."""
+    """A descriptor of a new, empty file that replaces what is at `path`. Raises: OSError."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -203,7 +205,10 @@ def _is(path: str, facts: os.stat_result) -> bool:
 
 
 def lock(fd: int, wait_s: float) -> bool:
-    """Lock the file against other processes of ours; False when somebody holds it for longer. Raises: OSError."""
+    """Lock the file against other halfopen processes, waiting at most `wait_s`. False: one still holds the lock.
+
+    Raises: OSError.
+    """
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -219,12 +224,12 @@ def lock(fd: int, wait_s: float) -> bool:
 def append(fd: int, data: bytes | memoryview, *, alone: bool = True, durable: bool = True) -> None:
     """Append `data` and push it to the disk, all of it or nothing. Raises: OSError.
 
-    alone: nobody else appends meanwhile (`lock`); else what was written in part is left where it is. durable: it must
-    outlive the kernel; else it is not pushed to the disk.
+    alone: the caller holds the lock, so a partial write can be undone; otherwise it is left. durable: sync to the disk,
+    so that the data survives a crash of the kernel.
     """
     end, written = os.fstat(fd).st_size, 0
     try:
-        # In one call, but on a full disk; the second then says why.
+        # One write() does it, except on a full disk: then the second one fails and gives the reason.
         while written < len(data):
             written += os.write(fd, data[written:])
         if durable and stat.S_ISREG(os.fstat(fd).st_mode):
@@ -233,19 +238,21 @@ def append(fd: int, data: bytes | memoryview, *, alone: bool = True, durable: bo
         if alone and os.fstat(fd).st_size == end + written:
             try:
                 os.ftruncate(fd, end)
-            except OSError:  # of an append-only file (chattr +a) nothing is taken back
+            except OSError:  # an append-only file (chattr +a) cannot be truncated
                 pass
         raise
 
 
 def ends_in_a_line(fd: int) -> bool:
-    """Whether a file is empty or ends with a newline: a crash or a full disk may have left its last line torn."""
+    """Whether a file is empty or ends with a newline: after a crash or on a full disk, its last line may be
+    incomplete.
+    """
     facts = os.fstat(fd)
     return not (stat.S_ISREG(facts.st_mode) and facts.st_size) or os.pread(fd, 1, facts.st_size - 1) == b"\n"
 
 
 def what_and_remedy(e: OSError | Unsafe, path: str, elsewhere: str = "") -> tuple[str, str]:
-    """What is wrong with `path`, and what to do about it. elsewhere: how another place is chosen, where that helps."""
+    """What is wrong with `path`, and what to do. elsewhere: how to choose another place, if that would help."""
     if isinstance(e, Unsafe):
         return e.message, _either(e.hint, elsewhere)
     what = e.strerror or str(e)

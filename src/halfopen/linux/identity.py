@@ -1,4 +1,4 @@
-"""Which namespace, boot and host a thread is in, as the kernel tells them apart."""
+"""The identity of the namespace, boot and host of a thread."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 def boot_id() -> str:
-    """The kernel's name for this boot; empty where /proc does not say, or cannot be asked for lack of descriptors."""
+    """The kernel's id of this boot; empty if /proc does not show it, or for lack of descriptors."""
     try:
         return _boot_id()
     except OSError:
         return ""
 
 
-# Only an answer is kept: a shortage passes, and a boot without a name would be another one.
+# Only a successful read is cached: after a shortage of descriptors, an empty id would look like another boot.
 @lru_cache(maxsize=1)
 def _boot_id() -> str:
     return small_files.must_read("/proc/sys/kernel/random/boot_id").decode("ascii", "replace").strip()
@@ -40,15 +40,15 @@ def host() -> Host:
 
 
 def cookie() -> int | None:
-    """The cookie of the calling thread's namespace; None where the kernel does not tell (before Linux 5.14).
+    """The cookie of the calling thread's namespace; None if the kernel has none (before Linux 5.14).
 
-    Raises: KernelError when there was no descriptor or memory to ask with.
+    Raises: KernelError for lack of descriptors or memory.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
             return int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
     except OSError as e:
-        # A shortage passes; taken for "no cookie", it would make another namespace of this one until then.
+        # Not "no cookie": without it, this namespace would look like another one for as long as the shortage lasts.
         if e.errno in _SHORTAGES:
             raise KernelError("asking for the network namespace's cookie", e.errno or 0, e.strerror or "") from None
         return None
@@ -56,12 +56,12 @@ def cookie() -> int | None:
 
 @lru_cache(maxsize=1)
 def _own_cookie(pid: int, inode: int) -> int | None:
-    """As `cookie`, of the namespace that this process's main thread never leaves: not asked for at each reading."""
+    """As `cookie`, cached for this process's own namespace, which its main thread never leaves."""
     return cookie()
 
 
 def of_thread(ns: Netns | None) -> Namespace:
-    """The namespace of the calling thread, which entered it as `ns` says (None: the process's own).
+    """The namespace of the calling thread, which has entered `ns` (None: it is in the process's own).
 
     Raises: KernelError.
     """
@@ -71,7 +71,7 @@ def of_thread(ns: Netns | None) -> Namespace:
 
 
 def identify(ns: Netns | None) -> Namespace:
-    """The namespace behind `ns` (None: the process's own), entered to ask for its cookie.
+    """The identity of the namespace `ns` (None: the process's own), which is entered to read its cookie.
 
     Raises: UnknownTarget, NotPermitted, KernelError.
     """

@@ -1,4 +1,4 @@
-"""Which Linux this is, for where only the version tells what it can do."""
+"""The version of Linux, for features that cannot be probed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 
 
 def version_of(release: str) -> tuple[int, int]:
-    """The two numbers that a release begins with: (6, 1) of "6.1.0-50-cloud-amd64"; (0, 0) of words."""
+    """The first two numbers of a release: (6, 1) for "6.1.0-50-cloud-amd64"; (0, 0) if it does not begin with
+    numbers.
+    """
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

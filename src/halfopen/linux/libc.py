@@ -1,4 +1,4 @@
-"""The C library, for the system calls that Python has no function for."""
+"""The C library, for system calls that Python does not offer."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import ctypes
 from typing import Final
 
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
-"""One for all: each `CDLL` makes a class of its own, some kilobytes that only a search for garbage frees."""
+"""Shared by all users: each `CDLL` creates a class, some kilobytes that only the cyclic garbage collector frees."""

@@ -15,7 +15,7 @@ _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
 class Mount(Struct, frozen=True):
-    """One mount: the part of the file system, its mount point (a name of bytes, as os.open takes it), and its type."""
+    """One mount: the part of the file system that is mounted, the mount point (as os.open takes it), and the type."""
 
     root: str
     point: str
@@ -23,10 +23,10 @@ class Mount(Struct, frozen=True):
 
 
 def mounts(file: str = _MOUNTS) -> list[Mount]:
-    """All of them, in order. Raises: OSError.
+    """All mounts, in the order of the file. Raises: OSError.
 
-    Source: show_mountinfo(), fs/proc_namespace.c: blanks and backslashes are three octal digits (seq_escape()), all
-    other bytes stand as they are.
+    Source: show_mountinfo(), fs/proc_namespace.c: white space and backslashes are escaped as three octal digits
+    (seq_escape()), all other bytes are literal.
     """
     found = []
     for line in must_read(file).split(b"\n"):

@@ -1,7 +1,7 @@
-"""Network namespaces: name them, find them, and run a reading inside one.
+"""Network namespaces: names, look-up, and running a function inside one.
 
-A namespace is held by an open file descriptor, never by a name, so a lab's namespace ends with the process that made
-it. The main thread never changes its own namespace: work inside another one is done by a short-lived thread.
+A namespace that halfopen makes is held by an open descriptor, not by a name, so it ends with the process. The main
+thread never changes its own namespace: work inside another one is done by a short-lived thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
 
 class Netns(Struct, frozen=True):
     """One network namespace: its name as --netns takes it, its inode (the kernel's identity for it), a path that opens
-    it, and who lives in it where that is known."""
+    it, and a process that lives in it, with its unit or container, if known.
+    """
 
     name: str
     inode: int
@@ -39,12 +40,12 @@ class Netns(Struct, frozen=True):
     def open(self) -> int:
         """Open the namespace and return the descriptor.
 
-        Raises: UnknownTarget when it vanished meanwhile, NotPermitted when opening it is refused.
+        Raises: UnknownTarget if it has vanished, NotPermitted if opening it is refused.
         """
         return _open(self.path, self.name)
 
     def run(self, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-        """Open the namespace and `run_in` it. Raises: as `open` and `run_in`."""
+        """Open the namespace and call `run_in`. Raises: as `open` and `run_in`."""
         fd = self.open()
         try:
             return run_in(fd, work, cancel)
@@ -54,7 +55,7 @@ class Netns(Struct, frozen=True):
 
 def _open(path: str, name: str) -> int:
     try:
-        # Non-blocking: the path may be a pipe without a writer.
+        # Non-blocking, as the path may be a pipe without a writer.
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except PermissionError:
         raise NotPermitted(f"network namespace {name}: opening {path} is refused", hint=_opening()) from None
@@ -87,10 +88,11 @@ def current() -> Netns:
 
 
 def entered(environment: str | None = None) -> Netns | None:
-    """The namespace of this process under a name, when it is not that of the process that called it (`ip netns exec
-    NAME …`): there the caller needs the name. None where it is, where that cannot be told, and without a name.
+    """This process's namespace by its name, if the parent process is in another one (`ip netns exec NAME …`): commands
+    that are printed for the user need `--netns NAME` then. None if both are in the same one, if that cannot be
+    determined, or if the namespace has no name.
 
-    environment: a path that may lead there, as a lab's.
+    environment: a path that may lead to the namespace, as set by `lab`.
     """
     try:
         own = os.stat(SELF).st_ino
@@ -112,7 +114,7 @@ def entered(environment: str | None = None) -> Netns | None:
 
 
 def _setns(fd: int) -> None:
-    # os.setns came with Python 3.12; 3.11 has only libc's.
+    # os.setns needs Python 3.12; with 3.11 the C library is called.
     if hasattr(os, "setns"):
         os.setns(fd, CLONE_NEWNET)
         return
@@ -122,7 +124,10 @@ def _setns(fd: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    """`unshare(2)` for the calling thread (user namespaces: the whole, single-threaded, process). Raises OSError."""
+    """unshare(2) for the calling thread (for user namespaces: the whole process, which must have one thread).
+
+    Raises: OSError.
+    """
     if hasattr(os, "unshare"):
         os.unshare(flags)
         return
@@ -137,10 +142,10 @@ def run_in(fd: int, work: Callable[[], T], cancel: Callable[[], None] | None = N
     Sockets opened by `work` stay in that namespace for as long as they live, and /proc/thread-self/net and
     /proc/sys/net read there are that namespace's.
 
-    setns(2) asks for CAP_SYS_ADMIN even to enter the namespace one is in (netns_install()). So `work` for the calling
-    thread's own namespace runs without it: in the calling thread, or, with `cancel`, in a thread of its own.
+    setns(2) needs CAP_SYS_ADMIN even to enter the namespace that the thread is in (netns_install()). So if `fd` is that
+    namespace, nothing is entered: `work` runs in the calling thread, or, with `cancel`, in a thread of its own.
 
-    Raises: NotPermitted when entering is refused, and whatever `work` raises.
+    Raises: NotPermitted if entering is refused, and what `work` raises.
     """
     if is_own(fd):
         return work() if cancel is None else in_thread(work, cancel)
@@ -158,7 +163,7 @@ def is_own(fd: int) -> bool:
 
 
 def try_to_enter() -> None:
-    """Enter the namespace one is in, which takes the same privileges. Raises: NotPermitted, KernelError."""
+    """Test the privilege to enter namespaces, by entering the own one again. Raises: NotPermitted, KernelError."""
     fd = os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
     try:
         in_thread(lambda: enter(fd))
@@ -167,7 +172,7 @@ def try_to_enter() -> None:
 
 
 def enter(fd: int) -> None:
-    """Have the calling thread, which must not be the main thread, live in the namespace behind `fd` from now on.
+    """Move the calling thread, which must not be the main thread, into the namespace behind `fd`.
 
     Raises: NotPermitted, KernelError.
     """
@@ -182,7 +187,7 @@ def enter(fd: int) -> None:
 
 
 def create() -> int:
-    """Make a new, empty network namespace and return a descriptor that holds it; it ends when the last one closes.
+    """Create an empty network namespace and return a descriptor that holds it; it ends when the last one is closed.
 
     Raises: NotPermitted without CAP_SYS_ADMIN in the user namespace.
     """
@@ -202,7 +207,7 @@ def create() -> int:
 
 
 def names() -> list[str]:
-    """The names there are below /run/netns and the like."""
+    """The names of namespaces below /run/netns and similar directories."""
     found: list[str] = []
     for directory in NAMED_DIRS:
         try:
@@ -213,7 +218,7 @@ def names() -> list[str]:
 
 
 def _near(spec: str) -> str:
-    """The name that was perhaps meant, as a hint; empty when there is none like it."""
+    """A hint with the most similar name; empty if none is similar."""
     from difflib import get_close_matches
 
     near = [] if "/" in spec or spec.startswith("pid:") else get_close_matches(spec, names(), 1)
@@ -221,9 +226,9 @@ def _near(spec: str) -> str:
 
 
 def resolve(spec: str) -> Netns:
-    """The namespace that NAME (below /run/netns), PATH or pid:N means.
+    """The namespace that `spec` names: NAME (below /run/netns), PATH or pid:N.
 
-    Raises: UsageError for a spec that can be none of these, UnknownTarget when there is none such, NotPermitted.
+    Raises: UsageError if `spec` is none of these, UnknownTarget if there is no such namespace, NotPermitted.
     """
     if not spec or "\0" in spec:
         raise UsageError(f"--netns {spec!r} is not a namespace", hint="give NAME, PATH, pid:N or all")
@@ -241,7 +246,7 @@ def resolve(spec: str) -> Netns:
     path = candidates[0]
     fd = _open(path, spec)
     try:
-        # A regular file opens as well as a namespace does; only nsfs links read "net:[inode]".
+        # Any file can be opened; only the link of a namespace's descriptor reads "net:[inode]".
         link = os.readlink(f"/proc/self/fd/{fd}")
         inode = os.fstat(fd).st_ino
         is_netns = link.startswith("net:[") or _is_nsfs_net(fd)

@@ -1,4 +1,4 @@
-"""A file that a user asked for: whole or not at all, and for its owner alone."""
+"""Output files, written completely or not at all, and readable by their owner only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 
 def write(path: str, data: bytes, *, replace: bool) -> None:
-    """Write `data` to a new file of that name, 0600; replace: or in the place of one, which is whole until then.
+    """Write `data` to a new file (0600). replace: replace an existing file atomically.
 
-    Raises: FileExistsError without `replace`, OSError; nothing is left of a new file then.
+    Raises: FileExistsError without `replace`, OSError; an incomplete new file is removed.
     """
     if not replace:
         _create(path, data)

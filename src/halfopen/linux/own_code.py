@@ -1,4 +1,4 @@
-"""This very code, for a process that is started: also where it runs from a checkout."""
+"""The location of this code, for child processes: also when it runs from a checkout."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ SOURCE: Final = str(Path(__file__).resolve().parents[2])
 
 
 def python_path() -> str:
-    """A value of PYTHONPATH that puts this code before what the variable holds."""
+    """PYTHONPATH with the directory of this code in front."""
     return os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,4 +1,4 @@
-"""What a process may do, given up for good: capabilities, its user, and ways to get either back."""
+"""Giving up capabilities and the user for good, with all ways to get them back."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GROUP: Final = "halfopen"
 
 
 def give_up_all(user: tuple[int, int] | None = None) -> None:
-    """Give up every capability, and the ways to get one back; become `user` (uid, gid) first, where that is given.
+    """Become `user` (uid, gid), if given, and give up every capability for good.
 
-    Neither a set-user-ID program nor a file with capabilities gives this process or a child of it anything after that.
+    Afterwards, neither set-user-ID programs nor files with capabilities give this process or its children any.
     Source: capabilities(7), "Effect of user ID changes"; Documentation/userspace-api/no_new_privs.rst.
 
-    Raises: KernelError, and nothing was run with less than was asked for.
+    Raises: KernelError; the process then still has some of its privileges, and must not go on.
     """
     if user is not None:
         _drop_bounding_set()
@@ -48,9 +48,9 @@ def give_up_all(user: tuple[int, int] | None = None) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread of `parent` that started it ends; end now if `parent` is gone.
+    """Have the kernel kill this process when the thread of `parent` that started it ends; exit if `parent` is gone.
 
-    After `give_up_all` only: a change of credentials forgets the signal (commit_creds(), kernel/cred.c).
+    Call it after `give_up_all`: a change of credentials clears the signal (commit_creds(), kernel/cred.c).
     """
     _prctl("PR_SET_PDEATHSIG", _SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
@@ -64,7 +64,7 @@ def capabilities(pid: int | str = "self") -> dict[str, int]:
 
 
 def user_of(names: Sequence[str]) -> tuple[int, int]:
-    """The uid and gid of the first of these users that exists; 65534, the kernel's overflow user, where none does."""
+    """The uid and gid of the first of these users that exists; 65534, the kernel's overflow uid, if none does."""
     import pwd
 
     for name in names:
@@ -77,7 +77,7 @@ def user_of(names: Sequence[str]) -> tuple[int, int]:
 
 
 def members() -> int | None:
-    """The gid of the group whose members may ask the service and read history; None where there is no such group."""
+    """The gid of the group whose members may query the service and read history; None if there is no such group."""
     import grp
 
     try:
@@ -89,7 +89,7 @@ def members() -> int | None:
 def _drop_bounding_set() -> None:
     for capability in range(_LAST + 1):
         if LIBC.prctl(_CAPBSET_READ, capability, 0, 0, 0) == 1:
-            LIBC.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # without CAP_SETPCAP it stays; no_new_privs suffices
+            LIBC.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # fails without CAP_SETPCAP; no_new_privs is enough then
 
 
 def _prctl(name: str, option: int, value: int) -> None:

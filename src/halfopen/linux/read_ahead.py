@@ -1,4 +1,4 @@
-"""Receiving ahead: another thread fetches the next piece from the kernel while the caller works on the last one."""
+"""Receiving ahead: a thread receives the next piece from the kernel while the caller processes the last one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 
 def read_ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-    """The same pieces, received by another thread while the caller works on the last one; `pieces` needs three
-    buffers.
+    """The same pieces, received by another thread while the caller processes the last one. `pieces` must use three
+    buffers in turn.
     """
     ready: queue.Queue[memoryview | BaseException | None] = queue.Queue(maxsize=1)
     abandoned = threading.Event()
@@ -30,7 +30,7 @@ def read_ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     try:
         thread.start()
     except RuntimeError:
-        yield from pieces  # no thread could be started: one after the other
+        yield from pieces  # no thread could be started: receive and process in turn
         return
     try:
         while (piece := ready.get()) is not None:

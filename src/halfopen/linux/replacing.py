@@ -1,4 +1,4 @@
-"""Replacing a file as a whole, so that no reader ever meets half of one."""
+"""Replacing a file atomically, so that no reader ever sees an incomplete one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def replace(
 ) -> None:
     """Write `data` to a file `new` in the directory (a descriptor) and rename that to `name`.
 
-    `new` is made afresh and never followed, whoever else may write to the directory. mode: of the file, whatever the
-    umask. durable: the content is on the disk before the rename; the caller syncs the directory. written: called
-    between the two. Raises: OSError; `name` is then as it was, and there is no `new`.
+    `new` is always created, and never followed if it is a link, because others may write to the directory. mode: of the
+    file, whatever the umask. durable: sync the content before the rename; the caller syncs the directory. written:
+    called before the rename. Raises: OSError; `name` is then unchanged, and `new` is removed.
     """
     with suppress(FileNotFoundError):
         os.unlink(new, dir_fd=directory)
@@ -47,7 +47,7 @@ def replace(
 
 
 def _write(fd: int, data: bytes) -> None:
-    # A write falls short only on a full disk or at a limit; trying the rest tells which.
+    # A short write means a full disk or a limit; writing the rest gives the error.
     rest = memoryview(data)
     while rest:
         count = os.write(fd, rest)

@@ -1,4 +1,4 @@
-"""Telling systemd how a service is: READY=1, STATUS=…, WATCHDOG=1 (sd_notify(3))."""
+"""Reporting the state of a service to systemd: READY=1, STATUS=…, WATCHDOG=1 (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SystemdNotifier:
 
     def __init__(self, path: str | None = None) -> None:
         path = os.environ.get(ENVIRONMENT, "") if path is None else path
-        # An abstract socket is written with an @ in place of its zero byte.
+        # An abstract address is written with @ instead of its leading zero byte.
         self._to = "\0" + path[1:] if path.startswith("@") else path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
 
@@ -31,14 +31,14 @@ class SystemdNotifier:
         if self._socket is None:
             return False
         try:
-            # A systemd that is stuck must not stop the watch.
+            # Must not block: a systemd that hangs must not stop the watch.
             self._socket.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._to)
         except OSError:
             return False
         return True
 
     def close(self) -> None:
-        """Send no more."""
+        """Close the socket; later messages are dropped."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -1,4 +1,4 @@
-"""An address, or the name of a Unix socket, at which something is served to others."""
+"""A listening socket for a server: a TCP address or a Unix socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from halfopen.linux.unix_listener import unix_listener
 
 
 class ServedAddress:
-    """Listens from now on; `socket` is what is accepted from."""
+    """Listens from the moment it is made; accept from `socket`."""
 
     def __init__(
         self,
@@ -25,8 +25,9 @@ class ServedAddress:
         anywhere: bool = False,
         group: int | None = None,
     ) -> None:
-        """where: ADDRESS:PORT, or a path with a slash in it, for `group`. anywhere: other hosts may reach the address.
-        id: of errors; option, permit: for their words, which option named the address and which one allows such.
+        """where: ADDRESS:PORT, or a path (with a slash) that `group` may connect to. anywhere: allow an address that
+        other hosts can reach. id: of errors. option, permit: named in errors: the option that gave the address, and the
+        one that would allow it.
 
         Raises: UsageError, HalfopenError `id`.
         """
@@ -38,12 +39,12 @@ class ServedAddress:
         self._inode = os.stat(where).st_ino if self.path else 0
 
     def close(self) -> None:
-        """Listen no more; the name of a Unix socket goes, where it is still this one's."""
+        """Stop listening, and remove the name of a Unix socket if it still belongs to this one."""
         self.socket.close()
         if self.path and _inode(self.path) == self._inode:
             try:
                 os.unlink(self.path)
-            except OSError:  # the next one that is served here replaces it
+            except OSError:  # the next server replaces it
                 pass
 
 
@@ -55,7 +56,7 @@ def _inode(path: str) -> int:
 
 
 def _tcp_listener(where: str, backlog: int, id: str, option: str, permit: str) -> socket.socket:
-    """permit: the words that would allow an address that others can reach; empty where that is allowed."""
+    """permit: the option that would allow an address that other hosts can reach; empty if that is allowed."""
     address, port = endpoint(where, what=option)
     if address is None:
         raise UsageError(f"{option} {where!r} names no address", hint=f"give one, as in 127.0.0.1:{port}")

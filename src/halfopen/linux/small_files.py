@@ -1,4 +1,4 @@
-"""The one reader of small files: /proc, /sys, configuration. `read` gives None where `must_read` raises."""
+"""Reading small files: /proc, /sys, configuration. `read` returns None where `must_read` raises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 _PIECE: Final = 64 * 1024
 _MOST: Final = 16 * 1024 * 1024
-# Non-blocking: the path may be a pipe without a writer.
+# Non-blocking, as the path may be a pipe without a writer.
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -42,7 +42,7 @@ def tail(path: str, most: int = _MOST) -> bytes | None:
 def must_read(path: str, most: int = _MOST) -> bytes:
     """The bytes of a regular file, at most `most`. Raises: OSError, ValueError for a name with a zero byte.
 
-    Without Python's file objects: with hundreds of namespaces, thousands of files are read.
+    Without Python's file objects, which are slow: with hundreds of namespaces, thousands of files are read.
     """
     fd = os.open(path, _FLAGS)
     try:
@@ -54,7 +54,7 @@ def must_read(path: str, most: int = _MOST) -> bytes:
 
 
 def read_open(fd: int, most: int = _MOST) -> bytes:
-    """The bytes of an open file from where it stands, at most `most`. Raises: OSError."""
+    """The bytes of an open file from its current position, at most `most`. Raises: OSError."""
     pieces: list[bytes] = []
     left = most
     while left > 0 and (piece := os.read(fd, min(left, _PIECE))):

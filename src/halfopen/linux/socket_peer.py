@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel says."""
+"""The user at the other end of a Unix socket, as the kernel reports it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _GROUP_BYTES: Final = 1024
 
 
 class SocketPeer(Struct, frozen=True):
-    """The process that connected, at the moment it did: its user and all of its groups."""
+    """The user and all groups of a process at the moment it connected."""
 
     uid: int
     groups: frozenset[int]
 
 
 def peer(accepted: socket.socket) -> SocketPeer:
-    """Who connected. Without SO_PEERGROUPS, or with more than 256 groups, the primary group alone. Raises: OSError.
+    """The peer. Without SO_PEERGROUPS, or with more than 256 groups, only its primary group is known. Raises: OSError.
 
     Source: unix(7), SO_PEERCRED; sk_getsockopt(), net/core/sock.c.
     """

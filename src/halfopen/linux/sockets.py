@@ -1,4 +1,4 @@
-"""Sockets that both reading and changing stand on: sock_diag, and a try of a privilege."""
+"""Sockets for both reading and changing: sock_diag, and the test of a privilege."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from halfopen.core.errors import TOO_LITTLE, KernelError, NotPermitted, Unsuppor
 
 _NETLINK_SOCK_DIAG: Final = 4
 _TCP_REPAIR: Final = 19
-# A silent kernel is a bug; better to report it than to hang an operator's terminal.
+# A kernel that does not answer is a bug: report it, rather than hang.
 ANSWER_WITHIN_S: Final = 30
 
 
 def open_sock_diag() -> socket.socket:
     """A sock_diag socket in the calling thread's network namespace.
 
-    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM), KernelError
-    when there was too little to tell.
+    Raises: Unsupported if the kernel has no sock_diag, NotPermitted if it is refused (seccomp, LSM), KernelError for
+    lack of descriptors or memory.
     """
     try:
         s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
@@ -32,15 +32,14 @@ def open_sock_diag() -> socket.socket:
         raise Unsupported(
             "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
         ) from None
-    # A receive timeout in the kernel; Python's own would cost a poll() for every recv().
+    # A timeout in the kernel, as Python's own would cost a poll() for each recv().
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_WITHIN_S, 0))
     return s
 
 
 def must_not_lack(error: OSError, op: str) -> None:
-    """See that an error tells what the kernel can do, not that there were too few files or too little memory just now.
-
-    Raises: KernelError.
+    """Raise KernelError if the error means lack of descriptors or memory: it then says nothing about what the kernel
+    supports.
     """
     if error.errno in TOO_LITTLE:
         raise KernelError(op, error.errno, os.strerror(error.errno)) from None
@@ -49,8 +48,9 @@ def must_not_lack(error: OSError, op: str) -> None:
 def has_net_admin() -> bool:
     """Whether this process has CAP_NET_ADMIN over the calling thread's network namespace.
 
-    TCP_REPAIR asks for the very privilege that SOCK_DESTROY asks for, ns_capable(net->user_ns, CAP_NET_ADMIN)
-    (`tcp_can_repair_sock()`, `sock_diag_destroy()`), and here changes a fresh socket alone. Raises: OSError.
+    Tested by setting TCP_REPAIR on a new socket: it needs the privilege that SOCK_DESTROY needs,
+    ns_capable(net->user_ns, CAP_NET_ADMIN) (`tcp_can_repair_sock()`, `sock_diag_destroy()`), and has no other effect.
+    Raises: OSError.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
         try:

@@ -9,16 +9,16 @@ import weakref
 
 
 class StopEvent(threading.Event):
-    """A `threading.Event` without locks, which can be set once, from any thread and from a signal handler.
+    """A `threading.Event` without locks that can be set once, from any thread and from a signal handler.
 
-    The handler runs in the main thread between any two steps of it. If it interrupts `threading.Event.wait`, which
-    holds the event's lock for a moment, `set` would wait for that lock forever.
+    A handler runs in the main thread, between any two bytecodes. If it interrupts `threading.Event.wait` while that
+    holds the event's lock, `set` in the handler would wait for the lock forever.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._set = False
-        # Readable from the first write on, for every thread that waits.
+        # A pipe: after the first write it is readable for every thread that waits.
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         weakref.finalize(self, os.close, self._fd)
 
@@ -33,11 +33,11 @@ class StopEvent(threading.Event):
             os.eventfd_write(self._fd, 1)
 
     def clear(self) -> None:
-        """Not possible: nothing resumes that was stopped. Raises: NotImplementedError."""
+        """Not supported. Raises: NotImplementedError."""
         raise NotImplementedError("what was stopped does not go on")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, for at most `timeout` seconds (None: for ever), and say whether it is."""
+        """Wait until it is set, at most `timeout` seconds (None: forever). Returns whether it is set."""
         if not self._set and (timeout is None or timeout > 0):
             poll = select.poll()
             poll.register(self._fd, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Where systemd is met: the directory by which it is told (sd_booted(3)), and the socket of its journal."""
+"""Paths of systemd: the directory that shows that it runs (sd_booted(3)), and the socket of its journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work handed to another thread, and its result or its exception handed back."""
+"""Running a function in another thread, and returning its result or exception."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEGINS_WITHIN_S: Final = 1.0
 
 
 class Job(Generic[T]):
-    """One piece of work: another thread calls `run`, the thread that wants the result waits for `done`."""
+    """A function call for another thread: that thread calls `run`, the caller waits for `done` and takes `result`."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -25,7 +25,7 @@ class Job(Generic[T]):
         self.begun, self.done = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        """Do the work and keep its result or exception."""
+        """Call the function and keep its result or exception."""
         self.begun.set()
         try:
             self._result.append(self._work())
@@ -42,10 +42,10 @@ class Job(Generic[T]):
 
 
 def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-    """Run `work` in a short-lived thread, hand back its result or raise what it raised.
+    """Run `work` in a short-lived thread; return its result or raise its exception.
 
-    With `cancel`, Ctrl-C calls it and goes on waiting, so that `work` ends in order; without, it raises
-    KeyboardInterrupt. Raises: KernelError when no thread can be started, and whatever `work` raises.
+    Ctrl-C calls `cancel`, if given, and waiting goes on until `work` has ended; otherwise it raises KeyboardInterrupt.
+    Raises: KernelError if no thread can be started, and what `work` raises.
     """
     job = Job(work)
     thread = threading.Thread(target=job.run, name="halfopen-netns", daemon=True)
@@ -54,13 +54,14 @@ def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -
         try:
             if not job.begun.is_set():
                 start(thread)
-            # Not join() alone: interrupted, it may take a running thread for an ended one (CPython issue 89437). And
-            # the kernel may hand a signal to the other thread, and then nothing wakes this one to act on it.
+            # Not join() alone: if it is interrupted, it may consider a running thread ended (CPython issue 89437). And
+            # with a timeout, as the kernel may deliver a signal to the other thread, which does not wake this one to
+            # handle it.
             while not job.done.wait(_LOOK_UP_S):
                 pass
             ended = True
         except KeyboardInterrupt:
-            # While the thread was being started: it may still begin, or never.
+            # Interrupted while the thread was being started: it may or may not begin yet.
             if cancel is None or not job.begun.wait(_BEGINS_WITHIN_S):
                 raise
             cancel()
@@ -68,7 +69,7 @@ def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -
 
 
 def start(thread: threading.Thread) -> None:
-    """Start a thread. Raises: KernelError when none can be had."""
+    """Start a thread. Raises: KernelError if that is not possible."""
     try:
         thread.start()
     except RuntimeError as e:

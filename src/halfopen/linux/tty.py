@@ -1,4 +1,4 @@
-"""The terminal as a screen: keys without Enter, the alternate screen, and everything as it was afterwards."""
+"""The terminal as a full screen: single keys, the alternate screen, and everything restored at the end."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, Final
 from halfopen.core.errors import UsageError
 from halfopen.linux.tty_keeper import TtyKeeper
 
-# The alternate screen, no cursor, no wrapping at the edge; and back.
+# Enter and leave: the alternate screen, no cursor, no wrapping of lines.
 _ENTER: Final = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
 _LEAVE: Final = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _DUMB: Final = ("", "dumb", "unknown")
 _READ_MOST: Final = 4096
-# In place of what a terminal without UTF-8 lacks, or shows two cells wide.
+# Replacements for characters that a terminal without UTF-8 lacks or shows two cells wide.
 _PLAINER: Final = str.maketrans("…─│└┤┴●█", ".-|+++o#")
 
 
 def check() -> None:
-    """See that standard input and output are a terminal that can show a screen. Raises: UsageError."""
+    """Check that standard input and output are a terminal that can show a full screen. Raises: UsageError."""
     for fd, name in ((0, "input"), (1, "output")):
         if not os.isatty(fd):
             raise UsageError(
@@ -37,7 +37,7 @@ def check() -> None:
 
 
 def has_colours() -> bool:
-    """Whether the terminal shows colours, by its entry in terminfo, and NO_COLOR is not set."""
+    """Whether the terminal has colours (by terminfo) and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR"):
         return False
     import _curses
@@ -45,22 +45,21 @@ def has_colours() -> bool:
     try:
         _curses.setupterm(None, 1)
         return _curses.tigetnum("colors") >= 8
-    except _curses.error:  # a terminal nobody described: as most are
+    except _curses.error:  # not in terminfo: assume colours, as most terminals have them
         return True
 
 
 def encoded(text: str, encoding: str) -> bytes:
-    """What a terminal with this encoding takes; `?` for a character that it lacks."""
+    """The text in the terminal's encoding; `?` for a character that it lacks."""
     if not encoding.lower().startswith("utf"):
         text = text.translate(_PLAINER)
     return text.encode(encoding, "replace")
 
 
 class Screen:
-    """The terminal of this process, taken over inside a `with`; signals that concern it wake `wait`.
+    """The terminal of this process, as a full screen inside a `with`. Signals that concern the terminal wake `wait`.
 
-    encoding: of what is written. resized: its size changed; to_suspend: Ctrl-Z was typed. Both stay set until they are
-    taken back.
+    encoding: of the output. resized: the size has changed. to_suspend: Ctrl-Z was typed. The caller resets both.
     """
 
     def __init__(self, encoding: str = "utf-8") -> None:
@@ -76,7 +75,7 @@ class Screen:
         try:
             self._keeper = TtyKeeper(1, self._saved, _LEAVE)
         except OSError:
-            self._keeper = None  # a precaution alone
+            self._keeper = None  # it is only a precaution
         for number, act in ((signal.SIGWINCH, self._on_resize), (signal.SIGTSTP, self._on_stop)):
             self._handlers[number] = signal.signal(number, act)
         self.enter()
@@ -93,7 +92,7 @@ class Screen:
             os.close(self._wake)
 
     def enter(self) -> None:
-        """Take the terminal over."""
+        """Switch to the full screen."""
         raw = [*self._saved[:6], [*self._saved[6]]]
         raw[0] &= ~(termios.IXON | termios.ICRNL)
         raw[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
@@ -104,17 +103,19 @@ class Screen:
         self._write(_ENTER)
 
     def leave(self) -> None:
-        """Give it back as it was."""
+        """Restore the terminal."""
         try:
             self._write(_LEAVE)
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
         except (OSError, termios.error):
-            pass  # it is gone
+            pass  # the terminal is gone
         if self._keeper is not None:
             self._keeper.inside(False)
 
     def suspend(self) -> None:
-        """Give it back, stop this process as Ctrl-Z does, and take it over again when the process goes on."""
+        """Restore the terminal, stop this process as Ctrl-Z does, and switch to the full screen again when it
+        continues.
+        """
         self.leave()
         os.kill(os.getpid(), signal.SIGSTOP)
         self.enter()
@@ -129,7 +130,7 @@ class Screen:
         return found.columns or 80, found.lines or 24
 
     def show(self, text: str) -> None:
-        """Write to it. Raises: OSError when it is gone."""
+        """Write to the terminal. Raises: OSError if it is gone."""
         if text:
             self._write(encoded(text, self._encoding))
 
@@ -141,7 +142,7 @@ class Screen:
             pass
 
     def wait(self, seconds: float | None) -> bytes | None:
-        """What was typed, as soon as there is any; b"" when the time is up or it was woken; None: it is gone."""
+        """Wait for input and return it; b"" when time is up or `wake` was called; None: the terminal is gone."""
         poll = select.poll()
         poll.register(0, select.POLLIN)
         poll.register(self._wake, select.POLLIN)

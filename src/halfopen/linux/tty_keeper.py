@@ -1,6 +1,6 @@
-"""A process that puts a terminal back in order after its owner ended without doing so: killed, or out of memory.
+"""A process that restores the terminal if its owner ends without doing so: killed, or out of memory.
 
-It is forked while the owner is small and has one thread, does nothing, and ends with the owner.
+It is forked while the owner is small and has one thread, only waits, and ends with the owner.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _OUTSIDE: Final = b"0"
 
 
 class TtyKeeper:
-    """Watches over the terminal at `fd`. saved: its attributes before (`tcgetattr`); leave: what to write to it."""
+    """Restores the terminal at `fd`. saved: its original attributes (`tcgetattr`). leave: the bytes to write to it."""
 
     def __init__(self, fd: int, saved: list[Any], leave: bytes) -> None:
-        """Raises: OSError where no process can be made."""
+        """Raises: OSError if no process can be created."""
         ours, self._pipe = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if not self._pid:
@@ -30,14 +30,14 @@ class TtyKeeper:
         os.close(ours)
 
     def inside(self, inside: bool) -> None:
-        """Whether the terminal is in the owner's state now, and not in the one before."""
+        """Tell the keeper whether the terminal is in the owner's state, and so has to be restored."""
         try:
             os.write(self._pipe, _INSIDE if inside else _OUTSIDE)
-        except OSError:  # the keeper was killed: nothing is lost but a precaution
+        except OSError:  # the keeper was killed: only a precaution is lost
             pass
 
     def close(self) -> None:
-        """The terminal is in order: the process is not needed any more."""
+        """End the process: the terminal has been restored."""
         self.inside(False)
         os.close(self._pipe)
         try:
@@ -47,7 +47,7 @@ class TtyKeeper:
 
 
 def _keep(pipe: int, fd: int, saved: list[Any], leave: bytes) -> None:
-    # In a session of its own it gets no signal from the terminal, and none that is sent to the owner's process group.
+    # A session of its own, so that it gets no signals from the terminal or for the owner's process group.
     os.setsid()
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     state = _OUTSIDE

@@ -1,4 +1,4 @@
-"""A listening Unix socket under a name that appears with its mode set."""
+"""A listening Unix socket whose name appears with its mode already set."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Final
 
 from halfopen.core.errors import HalfopenError
 
-# For the owner and the group, whatever the umask.
+# Read and write for the owner and the group, whatever the umask.
 _MODE: Final = 0o660
 _NEW: Final = ".new"
 
 
 def unix_listener(path: str, backlog: int, *, id: str = "metrics-listen", group: int | None = None) -> socket.socket:
-    """A socket that listens at `path`, 0660, for `group` (None: the process's own). One that nobody listens on any more
-    is replaced.
+    """A socket that listens at `path` (0660), owned by `group` (None: the process's own). Replaces a socket on which no
+    process listens any more.
 
-    Raises: HalfopenError `id` where another program listens there, or there is another kind of file.
+    Raises: HalfopenError `id` if another program listens there, or the path is another kind of file.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     new = path + _NEW
     try:
         _make_room(path, id)
-        # The mode is set before anybody can find it, and nobody can connect before it listens.
+        # The name appears only when the socket has its mode and listens.
         if os.path.lexists(new):
             _make_room(new, id)
             os.unlink(new)
@@ -45,7 +45,7 @@ def unix_listener(path: str, backlog: int, *, id: str = "metrics-listen", group:
 
 
 def _make_room(path: str, id: str) -> None:
-    """See that nothing is there, or a socket that nobody listens on. Raises: HalfopenError, OSError."""
+    """Check that the path is free, or a socket on which no process listens. Raises: HalfopenError, OSError."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def _make_room(path: str, id: str) -> None:
             one.connect(path)
         except ConnectionRefusedError:
             return
-        except BlockingIOError:  # its queue is full, so somebody listens
+        except BlockingIOError:  # its queue is full, so a process listens
             pass
     raise HalfopenError(id, f"another program listens at {path}", hint="name another path")
 

@@ -1,4 +1,4 @@
-"""Network namespaces of an ordinary user's own: entering them takes being root of the user namespace that owns them."""
+"""Network namespaces of ordinary users: only root of the user namespace that owns one can enter it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NS_GET_USERNS: Final = 0xB701  # linux/nsfs.h, since 4.9
 
 
 def may_enter_namespaces() -> bool:
-    """Whether this process has CAP_SYS_ADMIN where it is."""
+    """Whether this process has CAP_SYS_ADMIN in its user namespace."""
     return not proc.lacking(("CAP_SYS_ADMIN",))
 
 
 def join_owner(spec: str) -> None:
-    """Become root of the user namespace that owns this network namespace, where that is this user's own.
+    """Join the user namespace that owns this network namespace, if this user has created it.
 
-    So `halfopen lab` of an ordinary user can be looked at from another terminal. Whoever made a user namespace has all
-    capabilities in it (`cap_capable()`, security/commoncap.c), and nobody else joins it here. Nothing happens where the
-    process may enter namespaces already, has threads, or may not: what then refuses says so.
+    So an ordinary user can look at the hosts of `halfopen lab` from another terminal: the creator of a user namespace
+    has all capabilities in it (`cap_capable()`, security/commoncap.c). Does nothing if the process may enter namespaces
+    already, has threads, or may not join: entering the network namespace then gives the error.
     """
     if may_enter_namespaces() or len(os.listdir("/proc/self/task")) > 1:
         return

@@ -1,4 +1,4 @@
-"""What /proc and rtnetlink tell of packets that are lost before TCP, as bytes in, values out."""
+"""Packets that are lost before TCP, parsed from the texts of /proc and from rtnetlink."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ RTM_NEWSTATS: Final = 92
 _RTM_GETSTATS: Final = 94
 _LINK_64: Final = 1
 _IF_STATS: Final = struct.Struct("=BBHII")
-# Places in rtnl_link_stats64.
+# Indices in struct rtnl_link_stats64.
 _PACKETS, _DROPPED, _FIFO_ERRORS, _MISSED_ERRORS = 0, 6, 14, 15
 _STATS: Final = struct.Struct("=16Q")
 
 
 def conntrack_counters(text: bytes) -> Mapping[str, int]:
-    """The counters in /proc/net/stat/nf_conntrack, added up over the CPUs; `entries`, which every line repeats, as it
-    stands.
+    """The counters in /proc/net/stat/nf_conntrack, summed over the CPUs, except `entries`, which every line repeats.
 
-    Columns came and went; they are found by their names. Raises: WireError.
+    Columns differ between kernels, so they are found by name. Raises: WireError.
     """
     names, *lines = text.decode("ascii", "replace").splitlines() or [""]
     total: dict[str, int] = dict.fromkeys(names.split(), 0)
@@ -53,7 +52,7 @@ def _hex(word: str) -> int:
         raise WireError(f"{word!r} where a hexadecimal number belongs") from None
 
 
-# Counters of packets that came in and were not delivered for a reason that has a counter; and those put together again.
+# Counters of packets that came in but were not delivered, for a known reason; and of packets that were reassembled.
 _V4: Final = {
     "Ip": ("InHdrErrors", "InAddrErrors", "ForwDatagrams", "InUnknownProtos", "InDiscards", "ReasmReqds"),
     "IpExt": ("InNoRoutes", "InTruncatedPkts", "InMcastPkts", "InBcastPkts"),
@@ -68,7 +67,7 @@ _V6: Final = (
 
 
 def ip_in(snmp: bytes, netstat: bytes, snmp6: bytes) -> IpIn | None:
-    """The packets that came in, from /proc/net/snmp, netstat and snmp6 (empty: no IPv6); None where IPv4's are missing.
+    """The packets that came in, from /proc/net/snmp, netstat and snmp6 (empty: no IPv6); None if IPv4's are missing.
 
     Source: net/ipv4/proc.c, net/ipv6/proc.c.
     """
@@ -82,14 +81,16 @@ def ip_in(snmp: bytes, netstat: bytes, snmp6: bytes) -> IpIn | None:
     return IpIn(
         ip.get("InReceives", 0) + v6.get("Ip6InReceives", 0),
         ip.get("InDelivers", 0) + v6.get("Ip6InDelivers", 0),
-        # A packet that was put together is delivered, and its fragments are not.
+        # Of a reassembled packet, all fragments were received, but one packet is delivered.
         otherwise - ip.get("ReasmOKs", 0) - v6.get("Ip6ReasmOKs", 0),
         ip.get("OutNoRoutes", 0) + v6.get("Ip6OutNoRoutes", 0),
     )
 
 
 def _tables(text: bytes) -> dict[str, dict[str, int]]:
-    """What is used of the tables of /proc/net/snmp and netstat, `Ip: Name …` above `Ip: 1 …`, by their names."""
+    """The tables of /proc/net/snmp and netstat that are used, by name; each is a line `Ip: Name …` and a line `Ip: 1
+    …`.
+    """
     found = {}
     lines = text.decode("ascii", "replace").splitlines()
     for names, values in zip(lines[::2], lines[1::2], strict=False):
@@ -101,14 +102,14 @@ def _tables(text: bytes) -> dict[str, dict[str, int]]:
     return found
 
 
-# A kernel has always the same.
+# Cached, because the names of the columns do not change while the kernel runs.
 @lru_cache(maxsize=8)
 def _places(columns: str) -> tuple[tuple[str, int], ...]:
     return tuple((name, at) for at, name in enumerate(columns.split()) if name in _USED)
 
 
 def _pairs(text: bytes) -> Iterator[tuple[str, int]]:
-    """What is used of /proc/net/snmp6: its IPv6 counters, `Ip6InReceives 7`, each in a line of its own."""
+    """The IPv6 counters of /proc/net/snmp6, one in a line: `Ip6InReceives 7`."""
     for line in text.decode("ascii", "replace").splitlines():
         words = line.split() if line.startswith("Ip6") else ()
         if len(words) == 2 and words[1].isdigit():
@@ -122,8 +123,8 @@ def stats_request(seq: int) -> bytes:
 
 
 def received(data: memoryview, start: int, end: int) -> tuple[int, int, int, int] | None:
-    """The index of a device, its received packets, those its queue had no room for, and those dropped behind it, of one
-    RTM_NEWSTATS; None where it tells no counters. Raises: WireError.
+    """One RTM_NEWSTATS: the index of the device, and its packets: received, missed for lack of room in its queue, and
+    dropped after it. None if it has no counters. Raises: WireError.
     """
     payload = start + netlink.HEADER.size
     if end - payload < _IF_STATS.size:

@@ -1,4 +1,4 @@
-"""What our eBPF programs write (bpf/events.h), as numpy records; held against the objects' BTF when they are loaded."""
+"""The records of our eBPF programs (bpf/events.h) as numpy dtypes, compared with the objects' BTF at each load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CENSUS_LONG: Final[np.dtype[Any]] = np.dtype([*_CENSUS, ("remote", "V16"), ("loc
 CENSUS_NAMED: Final[np.dtype[Any]] = np.dtype(
     [*_CENSUS, ("remote", "V16"), ("local", "V16"), ("ifindex", "<i4"), ("cookie", "<u8")]
 )
-# The unit of `sent`.
+# The unit of `sent`, us.
 SENT_US: Final = 64
 ACKED: Final = 1
 NOT_SENT: Final = 2
@@ -43,7 +43,7 @@ _FORMS: Final = {
     2 | NAMED: CENSUS_NAMED,
     10 | NAMED: CENSUS_NAMED,
 }
-# The size of a record by its kind; 0 is no kind.
+# The size of a record by its first byte; 0: there is no such record.
 _SIZE_OF: Final = np.array([_FORMS[k].itemsize if k in _FORMS else 0 for k in range(256)], dtype=np.uint8)
 
 
@@ -67,8 +67,8 @@ MEANT: Final[np.dtype[Any]] = np.dtype(
 
 
 def sockets(data: bytes | memoryview) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The sockets in what bpf/closing.bpf.c wrote, (N,) SOCKET, a view of it where all are of IPv4; and the addresses
-    of M of them, (M,) ADDRESSES, the place of each of which is in `remote` of its socket.
+    """The sockets in the output of bpf/closing.bpf.c, (N,) SOCKET, a view if all are IPv4; and the addresses of the
+    IPv6 ones, (M,) ADDRESSES: the `remote` of such a socket is its index there.
 
     Raises: WireError.
     """
@@ -171,7 +171,7 @@ SOURCE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
 
 
 def handshake_counters(per_cpu: NDArray[Any]) -> NDArray[Any]:
-    """The counters of K keys on C CPUs, (K, C) HANDSHAKE_COUNTERS, added up over the CPUs: (K,)."""
+    """The counters of K keys on C CPUs, (K, C) HANDSHAKE_COUNTERS, summed over the CPUs: (K,)."""
     total = np.zeros(len(per_cpu), dtype=HANDSHAKE_COUNTERS)
     for name in HANDSHAKE_COUNTERS.names or ():
         over = per_cpu[name]

@@ -23,10 +23,10 @@ from halfopen.wire.inet_diag import (
 
 INET_DIAG_INFO: Final = 2
 EXTENSIONS: Final = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1)
-# expires_ms is the last field of REQUEST; behind it come these.
+# The fields of inet_diag_msg after expires_ms, the last one of REQUEST.
 _TAIL: Final = np.dtype([("unread", "<u4"), ("unacked", "<u4"), ("uid", "<u4"), ("inode", "<u4")])
 _MEMORY: Final = np.dtype([(n, "<u4") for n in ("rmem", "rcvbuf", "wmem", "sndbuf", "forward", "queued")])
-# struct tcp_info: where these fields lie (include/uapi/linux/tcp.h).
+# Offsets in struct tcp_info (include/uapi/linux/tcp.h).
 _INFO_AT: Final = {"probes": (3, "u1"), "sent_ms": (44, "<u4"), "received_ms": (52, "<u4"), "heard_ms": (56, "<u4")}
 _BYTES_RECEIVED_AT: Final = 128
 _SEGMENTS_SENT_AT: Final = 156
@@ -34,7 +34,9 @@ _STATE_FIN_WAIT1, _STATE_LAST_ACK, _STATE_CLOSING = 4, 9, 11
 
 
 class DiagSlice(Struct):
-    """What one stretch of a dump held: rows (n,) SOCKET, wide (m,) ADDRESSES of the IPv6 ones."""
+    """One stretch of a dump: rows (n,) SOCKET, wide (m,) ADDRESSES of the IPv6 ones. done, interrupted, errno: as in
+    `inet_diag.Slice`.
+    """
 
     rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=SOCKET))
     wide: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=ADDRESSES))
@@ -44,7 +46,7 @@ class DiagSlice(Struct):
 
 
 def parse_sockets(data: memoryview, page_size: int) -> DiagSlice:
-    """Read a stretch of a dump made with EXTENSIONS. Raises: WireError for bytes that are no such messages."""
+    """Parse a stretch of a dump requested with EXTENSIONS. Raises: WireError if the bytes are not such messages."""
     result = DiagSlice()
     by_length: dict[int, list[int]] = {}
     for start, stop, type_, flags, _, _ in netlink.messages(data):
@@ -67,7 +69,7 @@ def parse_sockets(data: memoryview, page_size: int) -> DiagSlice:
 
 
 def _rows(data: memoryview, starts: list[int], length: int, page_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The sockets of messages of one length; those of one length have the same attributes in the same places."""
+    """The sockets of messages of equal length, which therefore have the same attributes at the same offsets."""
     raw = np.frombuffer(data, dtype=np.uint8)[np.array(starts)[:, None] + np.arange(length)]
     head = np.ascontiguousarray(raw[:, HEAD_AT : HEAD_AT + REQUEST.itemsize]).view(REQUEST)[:, 0]
     tail = np.ascontiguousarray(raw[:, RECORD - _TAIL.itemsize : RECORD]).view(_TAIL)[:, 0]
@@ -89,10 +91,10 @@ def _rows(data: memoryview, starts: list[int], length: int, page_size: int) -> t
         held = np.ascontiguousarray(raw[:, at : at + _MEMORY.itemsize]).view(_MEMORY)[:, 0]
         total = held["rmem"].astype(np.int64) + held["queued"] + held["forward"]
         rows["pages"] = np.minimum(total // page_size, 0xFFFF)
-    # Not quite what the kernel knows: a socket that waits for accept() has no inode either.
+    # An approximation: a socket that waits for accept() has no inode either.
     orphaned = (rows["inode"] == 0) & np.isin(rows["state"], (_STATE_FIN_WAIT1, _STATE_LAST_ACK, _STATE_CLOSING))
     rows["flags"][orphaned] |= ORPHAN
-    # Hidden while another timer is pending.
+    # inet_diag shows one timer only: keepalive is hidden while another one is pending.
     rows["flags"][rows["timer"] == KEEPALIVE_TIMER] |= KEEPALIVE
     return rows, _addresses(rows, head)
 

@@ -1,4 +1,4 @@
-"""Cures as plain values and back: each step is the name of its class and what it was made with."""
+"""Cures as plain values and back: each step is the name of its class and its arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from halfopen.core.units import endpoint, endpoint_words, listener_text, prefix
 from halfopen.core.where import Namespace
 
 RawCure = tuple[tuple[str, Mapping[str, Any]], ...]
-# Classes that hold only words and numbers.
+# Classes with only texts and numbers as fields.
 _PLAIN: Final[Mapping[str, type[Any]]] = {
     one.__name__: one
     for one in (
@@ -50,7 +50,7 @@ def cure_of(raw: RawCure) -> Cure:
 
 
 def _values(step: CureStep) -> dict[str, Any]:
-    """What a proposed step was made with: it was neither planned nor decided yet."""
+    """The arguments of a proposed step, which was neither planned nor decided yet."""
     if isinstance(step, Release):
         return {"where": step.where, "filter": step.filter.arguments(), "reason": step.reason}
     if isinstance(step, Protect):
@@ -96,7 +96,7 @@ def _change_connections(values: dict[str, Any]) -> ChangeConnections:
         tuple(peer(one) for one in given["peers"]),
         given["idle_s"],
         tuple(given["kinds"]),
-        # Records of an earlier version have none.
+        # Missing in records of an earlier version.
         tuple(endpoint(one) for one in given.get("listeners", ())),
     )
     return ChangeConnections(**{**values, "filter": filter})

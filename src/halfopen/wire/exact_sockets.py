@@ -40,7 +40,7 @@ _ID: Final = np.dtype(
 def _exact(requests: NDArray[Any], type_: int) -> bytes:
     """One message for each of N request sockets (dtype REQUEST), found by addresses, ports and cookie.
 
-    No acknowledgement is asked for. The sequence number is the index here plus one.
+    No acknowledgement is requested. The sequence number of a message is its index plus one.
     """
     batch = np.zeros(len(requests), dtype=_DESTROY)
     batch["length"] = _DESTROY.itemsize
@@ -60,16 +60,15 @@ def destroy_requests(requests: NDArray[Any]) -> bytes:
 
 
 def look_requests(requests: NDArray[Any]) -> bytes:
-    """Messages that ask for requests (N,) REQUEST one by one. Each answers on its own: see `still_half_open`."""
+    """Messages that ask for requests (N,) REQUEST one by one, each with an answer of its own: see `still_half_open`."""
     return _exact(requests, SOCK_DIAG_BY_FAMILY)
 
 
 def still_half_open(data: bytearray, size: int) -> bytes | None:
-    """The row (the bytes of a REQUEST) of the socket asked for when the answer in data[:size] is a request socket, else
-    None.
+    """The row (the bytes of a REQUEST) in the answer data[:size] if it is a request socket, otherwise None.
 
-    One whose handshake is finished answers as the full socket it became, under the same cookie; where a socket is gone
-    and was asked for without a cookie, its listener answers.
+    A request that has completed is answered by the full socket that it became, which has the same cookie. If the socket
+    is gone and was asked for without a cookie, its listener is the answer.
     """
     if size not in REQUEST_KIND or size > len(data):
         return None
@@ -81,7 +80,7 @@ def still_half_open(data: bytearray, size: int) -> bytes | None:
 
 
 def rows(found: Sequence[bytes]) -> NDArray[Any]:
-    """What `still_half_open` found, as (N,) REQUEST."""
+    """The rows that `still_half_open` returned, as (N,) REQUEST."""
     return np.frombuffer(b"".join(found), dtype=REQUEST)
 
 

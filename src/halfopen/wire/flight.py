@@ -1,8 +1,8 @@
-"""Flight records as bytes: frames with a length and a checksum each, so that a torn end costs the last frame alone.
+"""Flight records as bytes: frames with length and checksum, so that only the last frame is lost if the end is torn.
 
 A file begins with MAGIC. A frame is `<u32 length> <u32 CRC-32 of kind and payload> <u8 kind> payload`; the payload is
-MessagePack behind zlib. Every frame stands for itself. zlib is in every Python since 3.11; Zstandard came into the
-standard library with 3.14.
+MessagePack, compressed with zlib. Frames do not depend on each other. Zstandard would be better, but the standard
+library has it only since Python 3.14.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from halfopen.wire import cures
 MAGIC: Final = b"halfopen flight 1\n"
 FRAME: Final = struct.Struct("<IIB")
 FRAME_MOST: Final = 4 * 1024 * 1024
-"""No payload is longer, packed; unpacked it may have eight times as many bytes."""
+"""The longest compressed payload, bytes; uncompressed, it may be eight times as long."""
 _UNPACKED_MOST: Final = 8 * FRAME_MOST
 _LEVEL: Final = 1
 _ROWS_MOST: Final = 2_000_000
@@ -55,7 +55,7 @@ _TOLD: Final[Mapping[str, type[Any]]] = {t.__name__: t for t in (Rising, Passed,
 
 
 class _Release(Struct):
-    """What is told of a release. filter: as options."""
+    """A release, without its outcome. filter: as command-line options."""
 
     where: Namespace
     filter: str
@@ -65,14 +65,14 @@ class _Release(Struct):
     decided_by: tuple[tuple[str, int | float | str], ...] = ()
 
 
-# The fields of an outcome beside its action, all with a default, and a type to read them by.
+# The fields of an outcome other than its action, all with a default, and a type to decode them.
 _NUMBERS: Final = tuple(name for name in Released.__struct_fields__ if name != "action")
 _HINTS: Final = get_type_hints(Released)
 _Outcome: Final[Any] = msgspec.defstruct("_Outcome", [(name, _HINTS[name], msgspec.UNSET) for name in _NUMBERS])
 
 
 class _Array(Struct):
-    """A numpy array: its dtype as numpy's own file format describes it, and its bytes."""
+    """A numpy array: its dtype, described as in the .npy format, and its bytes."""
 
     dtype: Any
     data: bytes
@@ -162,9 +162,9 @@ def encode(entry: FlightEntry, level: int = _LEVEL) -> bytes:
 
 
 def decode(data: bytes | memoryview) -> Iterator[FlightEntry]:
-    """The entries of a record, whole ones alone.
+    """The complete entries of a record.
 
-    Raises: WireError where it is no record, or where a frame is torn or damaged: everything before it was yielded.
+    Raises: WireError if it is no record, or if a frame is torn or damaged, after yielding all entries before that.
     """
     view = memoryview(data)
     if bytes(view[: len(MAGIC)]) != MAGIC:
@@ -184,7 +184,7 @@ def decode(data: bytes | memoryview) -> Iterator[FlightEntry]:
 
 
 def frame(kind: int, content: object, level: int = _LEVEL) -> bytes:
-    """A frame of a kind. content: what MessagePack takes."""
+    """A frame. content: anything that MessagePack can encode."""
     try:
         packed = msgspec.msgpack.encode(content)
     except UnicodeEncodeError:
@@ -199,7 +199,9 @@ def checksum_of(kind: int, payload: bytes | memoryview) -> int:
 
 
 def unpacked(payload: memoryview, at: int, most: int) -> bytes:
-    """The payload of a frame, at a place, unpacked. Raises: WireError for more bytes than `most`, zlib.error."""
+    """The uncompressed payload. at: its offset, for errors. Raises: WireError if it exceeds `most` bytes,
+    zlib.error.
+    """
     unpacker = zlib.decompressobj()
     packed = unpacker.decompress(payload, most)
     if unpacker.unconsumed_tail:
@@ -208,7 +210,7 @@ def unpacked(payload: memoryview, at: int, most: int) -> bytes:
 
 
 def entry_of(kind: int, payload: memoryview, at: int, most: int = _UNPACKED_MOST) -> FlightEntry:
-    """The entry of a frame, at a place. most: bytes of its payload, unpacked. Raises: WireError."""
+    """The entry of a frame. at: its offset, for errors. most: limit of its uncompressed payload. Raises: WireError."""
     try:
         packed = unpacked(payload, at, most)
         if kind not in _DECODERS:
@@ -254,7 +256,7 @@ def _array(rows: NDArray[Any]) -> _Array:
 
 
 def _rows(array: _Array, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-    """The array; where it is of another dtype, of an earlier version, what has the same name is taken over."""
+    """The array. If an earlier version wrote it with another dtype, fields of the same name are copied."""
     kept = np.lib.format.descr_to_dtype(_tuples(array.dtype))
     if kept.hasobject or not kept.itemsize or len(array.data) > _ROWS_MOST * kept.itemsize:
         raise ValueError("an array is too large")
@@ -268,7 +270,7 @@ def _rows(array: _Array, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
 
 
 def _tuples(descr: Any) -> Any:
-    """A description with tuples where MessagePack made lists of them."""
+    """The description of a dtype, with tuples again where MessagePack made lists."""
     if isinstance(descr, str):
         return descr
     return [

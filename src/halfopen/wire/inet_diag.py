@@ -1,8 +1,8 @@
 """inet_diag (linux/inet_diag.h, net/ipv4/inet_diag.c): dump requests, socket filters, records.
 
 A request socket is sent as one `inet_diag_msg` of 72 bytes, followed by an INET_DIAG_MARK attribute when the reader has
-CAP_NET_ADMIN: 88 or 96 bytes with the netlink header. Full sockets always carry INET_DIAG_SHUTDOWN, so the two are told
-apart by what follows, also where a full socket has no inode yet (a Fast Open child before accept()).
+CAP_NET_ADMIN: 88 or 96 bytes with the netlink header. Full sockets always have the attribute INET_DIAG_SHUTDOWN, which
+distinguishes them even if they have no inode yet (a Fast Open child before accept()).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ INET_DIAG_MARK: Final = 15
 _IPPROTO_MPTCP: Final = 262
 _REQ_PROTOCOL: Final = 3
 SK_MEMINFO_DROPS: Final = 8
-# INET_DIAG_NOCOOKIE, both halves: any socket will do.
+# INET_DIAG_NOCOOKIE, both halves: match a socket with any cookie.
 NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
 
 _BC_S_COND: Final = 7
 _BC_D_COND: Final = 8
 _ANY_PORT: Final = -1
-# An attribute's length and a jump's are 16 bits; this many conditions of the longest kind stay far below.
+# The length of an attribute and the offset of a jump have 16 bits: this many of the longest conditions are far below.
 MAX_CONDITIONS: Final = 256
 
 MSG_SIZE: Final = 72
@@ -55,15 +55,15 @@ _TAIL: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 INODE: Final = struct.Struct("=I")
 KIND: Final = struct.Struct("=Q")
 _MARK_HEADER: Final = 8 | INET_DIAG_MARK << 16
-# Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays
-# linear.
+# Runs of equal records are looked for in windows that grow as long as the records are alike, so that the time stays
+# linear if they are not.
 _FIRST_WINDOW: Final = 64
 
 
 def dump_request(states: int, *, extensions: int = 0, bytecode: bytes = b"", seq: int = 1) -> bytes:
-    """Ask for every TCP socket, IPv4 and IPv6 in one walk, whose state is in the bit mask `states`.
+    """A request for every TCP socket, IPv4 and IPv6 in one dump, whose state is in the bit mask `states`.
 
-    Source: `inet_diag_rcv_msg_compat()`; `extensions` has bit (INET_DIAG_x - 1) for each attribute wanted, at most 8.
+    extensions: bit (INET_DIAG_x - 1) for each wanted attribute, at most 8. Source: `inet_diag_rcv_msg_compat()`.
     """
     payload = struct.pack("=BBBB48xII", 0, 0, 0, extensions, states, 0)
     if bytecode:
@@ -72,7 +72,7 @@ def dump_request(states: int, *, extensions: int = 0, bytecode: bytes = b"", seq
 
 
 def mptcp_request(family: int, states: int, seq: int = 1) -> bytes:
-    """Ask for the MPTCP sockets of a family in these states, which a dump of TCP sockets does not tell apart.
+    """A request for the MPTCP sockets of a family in these states, which a dump of TCP sockets does not distinguish.
 
     Source: `mptcp_diag_dump()`; the number of the protocol does not fit into the request (`inet_diag_dump_compat()`).
     """
@@ -88,10 +88,10 @@ def _host_condition(op: int, address: Address | None, prefix_length: int, port: 
 
 
 def bytecode(listeners: Sequence[Endpoint], sources: Sequence[Network]) -> bytes:
-    """A filter the kernel runs before it copies a socket: every listener endpoint and every source prefix must hold.
+    """A filter that the kernel runs before it copies a socket: all listener endpoints and source prefixes must match.
 
-    Addresses match v4-mapped sockets too; a wildcard address stands for any. It carries MAX_CONDITIONS different ones
-    at most, so what comes through must meet `core.filters.Filter` as well. Source: `inet_diag_bc_run()`.
+    Addresses match v4-mapped sockets too; a wildcard address matches any. At most MAX_CONDITIONS different conditions
+    fit, so the rows must be checked by `core.filters.Filter` as well. Source: `inet_diag_bc_run()`.
     """
     conditions = []
     for address, port in listeners:
@@ -105,18 +105,17 @@ def bytecode(listeners: Sequence[Endpoint], sources: Sequence[Network]) -> bytes
     rest = sum(len(c) for c in conditions)
     code = b""
     for c in conditions:
-        # Failing jumps four bytes past the end, which is "no"; running off the end exactly is "yes".
+        # The kernel takes a jump to four bytes past the end as "no", and reaching exactly the end as "yes".
         code += c[:1] + struct.pack("=BH", len(c), rest + 4) + c[4:]
         rest -= len(c)
     return code
 
 
 class Slice(Struct):
-    """What one stretch of a dump held.
+    """One stretch of a dump.
 
-    `parts` are runs of dtype REQUEST, views of the bytes read; `full` counts full sockets in SYN_RECV; `done` says the
-    dump ended here, with `errno` if it ended in an error; `interrupted` that the kernel flagged the dump as
-    inconsistent.
+    parts: runs of dtype REQUEST, views of the bytes. full: the number of full sockets in SYN_RECV. done: the dump ended
+    here. errno: it ended in this error; 0: none. interrupted: the kernel flagged the dump as inconsistent.
     """
 
     parts: list[NDArray[Any]] = field(default_factory=list)
@@ -136,7 +135,8 @@ class Slice(Struct):
 
 
 def _run_dtype(length: int) -> np.dtype[Any]:
-    # `alike` is length, type and flags in one word; `kind` is inode and the header of the first attribute in one.
+    # `alike` covers length, type and flags, and `kind` the inode and the header of the first attribute, in one word
+    # each: equal words mean records of the same layout.
     names: list[str] = ["alike", "head"]
     formats: list[str] = ["<u8", f"V{REQUEST.itemsize}"]
     offsets: list[int] = [0, HEAD_AT]
@@ -152,9 +152,9 @@ REQUEST_KIND: Final = {RECORD: 0, RECORD + 8: _MARK_HEADER << 32}
 
 
 def parse_requests(data: memoryview) -> Slice:
-    """Read a stretch of a SYN_RECV dump: whole messages, records alike in length as one view, others one by one.
+    """Parse a stretch of a SYN_RECV dump, whole messages: runs of records of the same layout as one view each.
 
-    Raises: WireError for bytes that are no such messages.
+    Raises: WireError if the bytes are not such messages.
     """
     result = Slice()
     offset = 0
@@ -185,7 +185,9 @@ def parse_requests(data: memoryview) -> Slice:
 
 
 def _take_run(data: memoryview, start: int, length: int, window: int, result: Slice) -> int:
-    """Take as many records like the first as follow, `window` at most; returns how many (at least one)."""
+    """Take the first record and those after it of the same layout, at most `window`. Returns how many (at
+    least one).
+    """
     count = min((len(data) - start) // length, window)
     view: NDArray[Any] = np.ndarray((count,), dtype=_RUNS[length], buffer=data, offset=start)
     alike = view["alike"] == view["alike"][0]
@@ -222,19 +224,19 @@ class ListenerSlice(Struct):
 
 
 def parse_listeners(data: memoryview) -> ListenerSlice:
-    """Read a stretch of a LISTEN dump made with INET_DIAG_SKMEMINFO. Raises: WireError."""
+    """Parse a stretch of a LISTEN dump requested with INET_DIAG_SKMEMINFO. Raises: WireError."""
     result = ListenerSlice(np.empty(0, dtype=LISTENER))
     by_length = _by_length(data, result)
     parts = [_listener_rows(data, starts, length) for length, starts in by_length.items()]
     if parts:
-        # In the order of the dump again.
+        # Back into the order of the dump.
         order = np.argsort(np.concatenate(list(by_length.values())), kind="stable")
         result.listeners = np.concatenate(parts)[order]
     return result
 
 
 def _by_length(data: memoryview, result: ListenerSlice | SocketSlice) -> dict[int, list[int]]:
-    """Where the messages of sockets begin in a stretch, by their length; what else the dump says goes to `result`."""
+    """The offsets of the messages about sockets, by length; other messages (the end, errors) are noted in `result`."""
     by_length: dict[int, list[int]] = {}
     offset, window = 0, _FIRST_WINDOW
     while offset < len(data):
@@ -249,7 +251,7 @@ def _by_length(data: memoryview, result: ListenerSlice | SocketSlice) -> dict[in
         if type_ in (TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY):
             if stop - start < RECORD:
                 raise WireError(f"inet_diag record of {stop - start} bytes", start)
-            # Nearly all are alike: the next ones with the very same length, type and flags are taken with it.
+            # Nearly all are alike: take the following ones with the same length, type and flags at once.
             step = offset - start
             count = _alike(data, start, step, window)
             window = window * 2 if count == window else _FIRST_WINDOW
@@ -261,7 +263,7 @@ def _by_length(data: memoryview, result: ListenerSlice | SocketSlice) -> dict[in
 
 
 class SocketSlice(Struct):
-    """The sockets of one stretch of a dump, of whatever state; `heads` (n,) has the fields of REQUEST."""
+    """The sockets of one stretch of a dump, in any state. heads: (n,) with the fields of REQUEST."""
 
     heads: NDArray[Any]
     done: bool = False
@@ -270,7 +272,7 @@ class SocketSlice(Struct):
 
 
 def parse_sockets(data: memoryview) -> SocketSlice:
-    """Read who is connected to whom from a stretch of a dump of any sockets. Raises: WireError."""
+    """Parse the addresses and ports from a stretch of a dump of any sockets. Raises: WireError."""
     result = SocketSlice(np.empty(0, dtype=REQUEST))
     parts = [_heads(_messages(data, starts, length)) for length, starts in _by_length(data, result).items()]
     if parts:
@@ -284,8 +286,8 @@ def _heads(raw: NDArray[np.uint8]) -> NDArray[Any]:
 
 
 def _alike(data: memoryview, start: int, step: int, window: int) -> int:
-    """How many messages from `start` on, `step` bytes apart and `window` at most, are as long and of the same type and
-    flags as the first; at least one.
+    """How many messages from `start` on, `step` bytes apart, have the same length, type and flags as the first; at
+    least one, at most `window`.
     """
     count = min((len(data) - start) // step, window)
     if count < 2:
@@ -296,7 +298,7 @@ def _alike(data: memoryview, start: int, step: int, window: int) -> int:
 
 
 def _messages(data: memoryview, starts: list[int], length: int) -> NDArray[np.uint8]:
-    """The bytes of messages of one length, (n, length); without a copy where they lie evenly."""
+    """The bytes of messages of equal length, (n, length); a view if they are evenly spaced."""
     at = np.array(starts, dtype=np.intp)
     gaps = np.diff(at)
     if len(gaps) and (gaps == gaps[0]).all():
@@ -307,7 +309,7 @@ def _messages(data: memoryview, starts: list[int], length: int) -> NDArray[np.ui
 
 
 def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[Any]:
-    """The listeners of messages of one length, (n,) LISTENER; a few numpy calls for all whose attributes lie alike."""
+    """The listeners of messages of equal length, (n,) LISTENER, in a few numpy calls for all with the same layout."""
     raw = _messages(data, starts, length)
     rows = np.zeros(len(starts), dtype=LISTENER)
     head = _heads(raw)
@@ -319,7 +321,7 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
         rows[name] = tail[:, column]
     left = np.ones(len(starts), dtype=bool)
     while left.any():
-        # All that have the same attributes in the same places as the first that is left.
+        # All messages whose attributes have the same layout as those of the first one left.
         first = int(np.argmax(left))
         places = netlink.attribute_places(data, starts[first] + RECORD, starts[first] + length)
         alike = left.copy()

@@ -6,7 +6,7 @@ from typing import Final
 
 from halfopen.core.sample.memory import Slab
 
-# The caches that sockets take their memory from.
+# The slab caches that sockets are allocated from.
 SLABS: Final = (
     *("TCP", "TCPv6", "tw_sock_TCP", "tw_sock_TCPv6", "request_sock_TCP", "request_sock_TCPv6"),
     *("sock_inode_cache", "filp", "dentry"),
@@ -21,7 +21,7 @@ def sockstat(text: str) -> dict[str, int]:
 
 
 def pressed(text: str) -> bool | None:
-    """Whether TCP is under memory pressure, by the column `press` of /proc/net/protocols; None where it is missing."""
+    """Whether TCP is under memory pressure, by the column `press` of /proc/net/protocols; None if it is missing."""
     head, *lines = [line.split() for line in text.splitlines()] or [[]]
     if "press" not in head:
         return None

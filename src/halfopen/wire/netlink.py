@@ -56,7 +56,7 @@ def messages(data: memoryview, start: int = 0) -> Iterator[tuple[int, int, int, 
 
 
 def has(data: memoryview, types: tuple[int, ...]) -> bool:
-    """Whether a message of one of these types is in a buffer: in a third of the time of `messages`.
+    """Whether a buffer has a message of one of these types; takes a third of the time of `messages`.
 
     Raises: WireError for a header that is cut off or whose length lies.
     """

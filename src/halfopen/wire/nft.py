@@ -1,5 +1,5 @@
-"""nf_tables over netlink (linux/netfilter/nf_tables.h), as far as one table of ours needs it: drop packets of chosen
-connections. Pure bytes in, values out.
+"""nf_tables over netlink (linux/netfilter/nf_tables.h), as much as the door needs: a table that drops packets of chosen
+connections. Pure: bytes in, values out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM = 0, 2, 3, 6, 9,
 _CREATE: Final = 0x400
 _NFPROTO_INET: Final = 1
 _FAMILY: Final = {4: 2, 6: 10}
-# NFT_TABLE_F_OWNER (Linux 5.12): the table goes with the socket that made it.
+# NFT_TABLE_F_OWNER (Linux 5.12): the kernel removes the table when the socket that made it closes.
 _OWNER: Final = 2
 _HOOK_LOCAL_IN: Final = 1
 _NESTED: Final = 0x8000
@@ -30,13 +30,14 @@ _VERDICT: Final = 0
 _L4PROTO, _NFPROTO = 16, 15  # NFT_META_*
 _NETWORK, _TRANSPORT = 1, 2  # payload bases
 _TCP: Final = 6
-# By family: where the addresses of a header are, their length, and the registers a key is put together in: each a word
-# of four bytes behind the last (NFT_REG32_00 is 8), whole addresses of IPv6 in the old wide ones.
+# By family: the offset of the addresses in the IP header, their length, and the registers in which the parts of a key
+# are put side by side: consecutive words of four bytes (NFT_REG32_00 is 8), or the 16-byte registers for IPv6
+# addresses.
 _HEADERS: Final = {4: (12, 16, 4, (8, 9, 10, 11)), 6: (8, 24, 16, (1, 12, 13, 17))}
 KEY_BYTES: Final = {4: 16, 6: 40}
 # address . inet_service . address . inet_service, as the nft command numbers its types.
 _KEY_TYPE: Final = {4: 0x1CD1CD, 6: 0x20D20D}
-# An attribute's length is 16 bits.
+# The length of an attribute has 16 bits.
 ELEMENTS_A_MESSAGE: Final = 1000
 
 
@@ -58,7 +59,7 @@ def _one(type_: int, payload: bytes, flags: int = 0, seq: int = 0) -> bytes:
 
 
 def batch(*messages: bytes) -> bytes:
-    """Messages that are carried out together or not at all."""
+    """A batch: the kernel carries out all of the messages or none."""
     ends = [
         message(type_, netlink.NLM_F_REQUEST, 0, struct.pack(">BBH", 0, 0, 10)) for type_ in (_BATCH_BEGIN, _BATCH_END)
     ]
@@ -66,23 +67,23 @@ def batch(*messages: bytes) -> bytes:
 
 
 def table(name: str) -> bytes:
-    """Make a table that goes with the socket that asks for it."""
+    """A message that creates a table, which the kernel removes when the requesting socket closes."""
     return _one(_NEWTABLE, attribute(1, _text(name)) + attribute(2, _u32(_OWNER)), _CREATE)
 
 
 def delete_table(name: str) -> bytes:
-    """Take a table away, with all that is in it."""
+    """A message that deletes a table with its contents."""
     return _one(_DELTABLE, attribute(1, _text(name)))
 
 
 def connections(table: str, family: int, timeout_ms: int) -> bytes:
-    """Make a set of connections of a family (4, 6), named v4 or v6; each is forgotten after a time."""
+    """A message that creates the set of connections of a family (4, 6), named v4 or v6, whose elements expire."""
     return _one(
         _NEWSET,
         attribute(1, _text(table))
         + attribute(2, _text(f"v{family}"))
         + attribute(3, _u32(_SET_TIMEOUT))
-        + attribute(4, _u32(_KEY_TYPE[family]))  # for people who list it
+        + attribute(4, _u32(_KEY_TYPE[family]))  # only shown by `nft list`
         + attribute(5, _u32(KEY_BYTES[family]))
         + attribute(10, _u32(family))  # NFTA_SET_ID
         + attribute(11, struct.pack(">Q", timeout_ms)),
@@ -91,7 +92,7 @@ def connections(table: str, family: int, timeout_ms: int) -> bytes:
 
 
 def input_chain(table: str, priority: int) -> bytes:
-    """Make the chain that sees what comes in for this host's own sockets."""
+    """A message that creates the chain at the input hook: packets for this host's own sockets."""
     hook = _nested(4, attribute(1, _u32(_HOOK_LOCAL_IN)), attribute(2, struct.pack(">i", priority)))
     return _one(
         _NEWCHAIN,
@@ -105,7 +106,7 @@ def _expression(name: str, *parts: bytes) -> bytes:
 
 
 def _is(key: int, value: int) -> bytes:
-    """Go on where a byte of the packet's metadata is `value`."""
+    """Expressions that match if a byte of the packet's metadata is `value`."""
     data = _nested(3, attribute(1, bytes([value])))
     return _expression("meta", attribute(2, _u32(key)), attribute(1, _u32(1))) + _expression(
         "cmp", attribute(1, _u32(1)), attribute(2, _u32(0)), data
@@ -117,7 +118,7 @@ def _load(base: int, offset: int, length: int, register: int) -> bytes:
 
 
 def drop_rule(table: str, family: int) -> bytes:
-    """Drop the TCP packets of a family whose connection is in its set."""
+    """A message that adds the rule: drop TCP packets of a family whose connection is in the set."""
     remote, local, length, registers = _HEADERS[family]
     drop = _nested(2, _nested(2, attribute(1, _u32(_NF_DROP))))
     expressions = (
@@ -143,7 +144,7 @@ def _element(family: int) -> np.dtype[Any]:
 
 
 def elements(table: str, family: int, keys: NDArray[Any]) -> list[bytes]:
-    """Put N connections, (N,) of KEY_BYTES each, into their set: messages of at most ELEMENTS_A_MESSAGE."""
+    """Messages that add N connections, (N,) of KEY_BYTES each, to their set; at most ELEMENTS_A_MESSAGE in one."""
     size = KEY_BYTES[family]
     rows = np.zeros(len(keys), dtype=_element(family))
     rows["head0"] = (12 + size, 1 | _NESTED)  # NFTA_LIST_ELEM

@@ -17,7 +17,8 @@ from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
 
-# The heading begins within this many bytes. This many rows are Python objects at a time, at 400 bytes each.
+# The heading is within this many bytes. Rows are parsed in portions of this many, as each takes 400 bytes as Python
+# objects.
 _HEADING: Final = 256
 _MANY: Final = 8192
 _MS_PER_TICK: Final = 10  # USER_HZ is 100 for every user of /proc
@@ -31,17 +32,17 @@ _LINE: Final = re.compile(
 
 
 def _address(text: bytes) -> bytes:
-    # Each 32-bit word is printed in the machine's byte order.
+    # The kernel prints each 32-bit word of an address in host byte order.
     raw = bytes.fromhex(text.decode("ascii"))
     return b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4)).ljust(16, b"\0")
 
 
 def parse_tcp(data: bytes | bytearray) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Request sockets, (N,) dtype REQUEST; listeners, (L,) dtype LISTENER, their limits and drops unknown: 0; and how
-    many full sockets are in SYN_RECV.
+    """Request sockets, (N,) dtype REQUEST; listeners, (L,) dtype LISTENER, with limits and drops 0 (unknown); and the
+    number of full sockets in SYN_RECV.
 
-    `retransmits` is num_timeout (see above). Lines that are no socket lines are passed over, as the heading is; a file
-    without the heading raises WireError.
+    `retransmits` is num_timeout (see above). Lines that do not describe a socket are skipped. Raises: WireError if the
+    heading is missing.
     """
     if not data[:_HEADING].lstrip().startswith(b"sl "):
         raise WireError("no heading of /proc/net/tcp")
@@ -57,7 +58,7 @@ def parse_tcp(data: bytes | bytearray) -> tuple[NDArray[Any], NDArray[Any], int]
                 (family, False, int(lport, 16), 0, _address(local), *who, int(rx_queue, 16), 0, 0, 0, False)
             )
         elif int(inode) or rest.strip():
-            # Only full sockets have the columns after the pointer (rto, ato, …).
+            # Only full sockets have columns after the pointer (rto, ato, …).
             full += 1
         else:
             expires = min(int(when, 16) * _MS_PER_TICK, 2**32 - 1)
@@ -67,12 +68,12 @@ def parse_tcp(data: bytes | bytearray) -> tuple[NDArray[Any], NDArray[Any], int]
             if len(requests) == _MANY:
                 parts.append(np.array(requests, dtype=_PLAIN))
                 requests.clear()
-    # With the type, or the ports' order of bytes would be the machine's own.
+    # With an explicit dtype, as ports are in network byte order.
     head = np.concatenate([*parts, np.array(requests, dtype=_PLAIN)], dtype=_PLAIN)
     return head.view(REQUEST), np.array(listeners, dtype=LISTENER), full
 
 
-# REQUEST without its overlapping fields, for building rows.
+# REQUEST without the fields that overlap others, for building rows.
 _PLAIN: Final = np.dtype([(name, REQUEST.fields[name][0]) for name in REQUEST.names[:11]])  # type: ignore[index]
 
 
@@ -81,11 +82,11 @@ _NUMBERS: Final = re.compile(r"(?: -?\d{1,20})*", re.ASCII)
 
 
 def parse_counters(data: bytes) -> dict[str, int]:
-    """Counters of /proc/net/netstat or snmp: `TcpExt: Name …` above `TcpExt: 1 …`, names as they stand, without the
-    prefix.
+    """The counters of /proc/net/netstat or snmp by name, without the prefix of their table: a line `TcpExt: Name …` and
+    a line `TcpExt: 1 …`.
 
-    Only the Tcp and TcpExt tables are read: other tables use the same names for other things. Pairs of lines that do
-    not match are passed over.
+    Only the tables Tcp and TcpExt are read, as others use the same names for other counters. Pairs of lines that do not
+    match are skipped.
     """
     counters: dict[str, int] = {}
     lines = data.decode("ascii", "replace").splitlines()
@@ -104,14 +105,14 @@ def parse_counters(data: bytes) -> dict[str, int]:
     return counters
 
 
-# A kernel has always the same.
+# Cached, because the names of the columns do not change while the kernel runs.
 @lru_cache(maxsize=4)
 def _columns(line: str) -> tuple[str, ...]:
     return tuple(line.split())
 
 
 def parse_counter(data: bytes, name: str) -> int | None:
-    """One counter of the TcpExt table at the beginning of /proc/net/netstat; None where it is not there."""
+    """One counter of the TcpExt table, which is the first one of /proc/net/netstat; None if it is missing."""
     names, _, rest = data.partition(b"\n")
     values, newline, _ = rest.partition(b"\n")
     columns, numbers = names.split(), values.split()

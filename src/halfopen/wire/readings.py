@@ -1,7 +1,6 @@
-"""Readings on their way to a screen: frames as in a flight record (`wire.flight`), not compressed, with one more kind.
+"""Readings for live screens: frames as in a flight record (`wire.flight`), uncompressed, with one more kind.
 
-What is read of one namespace may be as long as the requests of a flood are many; it goes from process to process on
-one machine and is not kept.
+They go from process to process on one machine and are not stored, so a reading may be as large as a flood makes it.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from halfopen.core.errors import DAMAGED, WireError
 from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, FlightRound
 from halfopen.wire import flight
 
-# Far from the kinds of a record, to which others may be added.
+# Far above the kinds of a flight record, so that more of those can be added.
 _ROUND: Final = 128
 FRAME_MOST: Final = 96 * 1024 * 1024
-"""No frame is longer."""
+"""The longest frame, bytes."""
 _decoder: Final[Any] = msgspec.msgpack.Decoder(FlightRound)
 
 
@@ -31,13 +30,13 @@ def encode(entry: FlightHead | FlightReading | FlightRound) -> bytes:
 
 
 class FrameTaker:
-    """Takes the pieces of a stream and gives the entries that are whole."""
+    """Puts the pieces of a stream together and yields complete entries."""
 
     def __init__(self) -> None:
         self._held = bytearray()
 
     def take(self, data: bytes) -> Iterator[FlightEntry | FlightRound]:
-        """The entries that end in this piece. Raises: WireError where it is no stream of frames."""
+        """The entries that are complete with this piece. Raises: WireError if it is no stream of frames."""
         self._held += data
         at = 0
         while len(self._held) - at >= flight.FRAME.size:
@@ -47,7 +46,7 @@ class FrameTaker:
             begin = at + flight.FRAME.size
             if len(self._held) - begin < length:
                 break
-            # A copy: the buffer is cut while views of it may live on.
+            # A copy, as the buffer is truncated while entries may still refer to it.
             payload = memoryview(bytes(self._held[begin : begin + length]))
             if flight.checksum_of(kind, payload) != checksum:
                 raise WireError("a frame has another checksum than its bytes", at)

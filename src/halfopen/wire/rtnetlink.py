@@ -28,7 +28,8 @@ _U32: Final = struct.Struct("=I")
 
 class Device(Struct, frozen=True):
     """A network device. ethernet: its packets begin with an Ethernet header, as those of the loopback device do. kind:
-    veth, bridge and so on, "" for a physical one. xdp: an XDP program is attached."""
+    veth, bridge and so on, "" for a physical one. xdp: an XDP program is attached.
+    """
 
     index: int
     name: str
@@ -50,20 +51,21 @@ class Route(Struct, frozen=True):
 
 
 def links_request(seq: int) -> bytes:
-    """Ask for all devices."""
+    """A request for all devices."""
     return netlink.message(_RTM_GETLINK, netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP, seq, _LINK.pack(0, 0, 0, 0, 0))
 
 
 def routes_request(family: int, table: int, seq: int) -> bytes:
-    """Ask for the routes of one table: the local ones of LOCAL_TABLE, else unicast ones. The kernel leaves out others
-    where the socket asked for strict checking (NETLINK_GET_STRICT_CHK, Linux 4.20)."""
+    """A request for the routes of one table: local routes of LOCAL_TABLE, unicast routes of others. The kernel filters
+    only if the socket has NETLINK_GET_STRICT_CHK (Linux 4.20).
+    """
     kind = _RTN_LOCAL if table == LOCAL_TABLE else _RTN_UNICAST
     payload = _ROUTE.pack(family, 0, 0, 0, table, 0, 0, kind, 0) + netlink.attribute(_RTA_TABLE, _U32.pack(table))
     return netlink.message(_RTM_GETROUTE, netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP, seq, payload)
 
 
 def way_request(destination: bytes, source: bytes, ifindex: int, seq: int) -> bytes:
-    """Ask which way packets to an address would leave, as `ip route get` does.
+    """A request for the route that packets to an address would take, as of `ip route get`.
 
     destination, source: 4 or 16 bytes; source b"": the kernel chooses one. ifindex: of the device that the socket is
     bound to, 0 for none.
@@ -79,8 +81,10 @@ def way_request(destination: bytes, source: bytes, ifindex: int, seq: int) -> by
 
 
 def way(data: memoryview, start: int, end: int) -> int:
-    """The index of the device in the answer to `way_request`, an RTM_NEWROUTE message at data[start:end]; 0: it has
-    none. Raises: WireError."""
+    """The index of the device in the answer to `way_request`, an RTM_NEWROUTE message at data[start:end]; 0: none.
+
+    Raises: WireError.
+    """
     for type_, at, size in netlink.attribute_places(data, start + netlink.HEADER.size + _ROUTE.size, end):
         if type_ == _RTA_OIF and size == _U32.size:
             return int(_U32.unpack_from(data, at)[0])
@@ -112,7 +116,8 @@ def device(data: memoryview, start: int, end: int) -> Device:
 
 
 def route(data: memoryview, start: int, end: int, table: int) -> Route | None:
-    """The route in an RTM_NEWROUTE message at data[start:end]; None where it is of another table or kind.
+    """The route in an RTM_NEWROUTE message at data[start:end]; None if it belongs to another table or is of another
+    type.
 
     Raises: WireError.
     """

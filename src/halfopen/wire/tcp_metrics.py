@@ -1,4 +1,4 @@
-"""tcp_metrics (linux/tcp_metrics.h, net/ipv4/tcp_metrics.c): what the kernel remembers of addresses, by netlink."""
+"""tcp_metrics (linux/tcp_metrics.h, net/ipv4/tcp_metrics.c): the addresses that the kernel remembers, by netlink."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _NUMBER6: Final = struct.Struct("!Q")
 
 
 def family_request() -> bytes:
-    """Ask for the number of the family."""
+    """A request for the number of the generic netlink family."""
     payload = _GENL.pack(_CTRL_CMD_GETFAMILY, 1) + netlink.attribute(_CTRL_ATTR_FAMILY_NAME, b"tcp_metrics\0")
     return netlink.message(_GENL_ID_CTRL, netlink.NLM_F_REQUEST, 1, payload)
 
 
 def family(data: memoryview) -> int:
-    """The number of the family in the answer; 0 where the kernel has none. Raises: WireError."""
+    """The number of the family in the answer; 0 if the kernel does not have it. Raises: WireError."""
     for start, end, type_, _, _, _ in netlink.messages(data):
         if type_ == netlink.NLMSG_ERROR:
             return 0
@@ -51,7 +51,7 @@ def family(data: memoryview) -> int:
 
 
 def dump_request(family_number: int) -> bytes:
-    """Ask for all addresses that the namespace remembers."""
+    """A request for all addresses that the namespace remembers."""
     flags = netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP
     return netlink.message(family_number, flags, 1, _GENL.pack(_CMD_GET, _VERSION))
 
@@ -74,7 +74,7 @@ def parse(data: memoryview) -> tuple[NDArray[Any], bool]:
 
 
 def _peers(data: memoryview, places: NDArray[np.intp], lengths: NDArray[np.intp]) -> NDArray[Any]:
-    """The addresses of messages whose attributes begin at these places (n,)."""
+    """The addresses of messages whose attributes begin at these offsets (n,)."""
     rows, left = np.zeros(len(places), dtype=PEER), np.ones(len(places), dtype=bool)
     whole = np.frombuffer(data, dtype=np.uint8)
     for layout, heads, is_v4 in ((_LAYOUT4, _HEADS4, True), (_LAYOUT6, _HEADS6, False)):
@@ -92,10 +92,10 @@ def _peers(data: memoryview, places: NDArray[np.intp], lengths: NDArray[np.intp]
     return np.concatenate([rows[~left], unusual])
 
 
-# As `tcp_metrics_fill_info()` writes them where a round trip is known: address, own address, age, values. Attribute by
-# attribute, tens of thousands would take long.
+# The layout that `tcp_metrics_fill_info()` writes if a round trip is known: address, own address, age, values. Parsed
+# at once for all messages, as going through the attributes of tens of thousands would take long.
 _FIRST: Final = netlink.HEADER.size + _GENL.size
-# Kept times eight, as tp->srtt_us is.
+# Stored times eight, like tp->srtt_us.
 _RTT_UNITS: Final = 8e6
 
 
@@ -114,7 +114,7 @@ _LAYOUT6: Final = _layout(">u8", 8, 16)
 
 
 def _heads(size: int, address: int, own: int) -> dict[str, int]:
-    """The headers of attributes, length and type, by field."""
+    """The expected headers of attributes (length and type), by field."""
     return {
         "address_head": size + 4 | address << 16,
         "own_head": size + 4 | own << 16,

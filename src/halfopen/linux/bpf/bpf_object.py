@@ -1,6 +1,6 @@
-"""eBPF objects, opened and loaded by libbpf; ahead of their use in threads, while a command is still being imported.
+"""eBPF objects, opened and loaded by libbpf: by threads and ahead of their use, while a command is still importing.
 
-A third of a short command's time would go by otherwise. So nothing heavy is imported here (no numpy).
+That saves a third of the time of a short command. So this file imports nothing heavy (no numpy).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from halfopen.linux.bpf import libbpf
 
 OBJECTS: Final = Path(__file__).parent / "objects"
 BTF: Final = "/sys/kernel/btf/vmlinux"
-# For tests and for telling what would happen: the objects named here are not loaded, as if the kernel refused them.
+# For tests, and to try what happens without them: objects named here are not loaded, as if the kernel refused them.
 REFUSE: Final = "HALFOPEN_REFUSE_BPF"
 
 
@@ -30,7 +30,7 @@ def refused_by_name(name: str) -> bool:
 
 
 class BpfObject:
-    """One object in the kernel: `lib`, and libbpf's `handle` of it. Whoever has it closes it."""
+    """One object loaded into the kernel: `lib`, and libbpf's `handle` of it. Its owner must close it."""
 
     def __init__(
         self, name: str, *, sizes: Mapping[str, int] | None = None, without: frozenset[str] = frozenset()
@@ -57,7 +57,7 @@ class BpfObject:
                 raise libbpf.failure(name, code, lines)
 
     def _load(self, name: str, sizes: Mapping[str, int], without: frozenset[str]) -> int:
-        """The errno it failed with, or 0."""
+        """Load the object. Returns 0, or the errno of the failure."""
         ctypes.set_errno(0)
         options = _OpenOptions(ctypes.sizeof(_OpenOptions), name.encode())
         self.handle = self.lib.bpf_object__open_mem(self._image, len(self._image), ctypes.byref(options))
@@ -90,19 +90,19 @@ class BpfObject:
         return found
 
     def close(self) -> None:
-        """Unload it."""
+        """Unload the object."""
         if self.handle:
             self.lib.bpf_object__close(self.handle)
             self.handle = None
 
 
 class _OpenOptions(ctypes.Structure):
-    # The beginning of struct bpf_object_open_opts; libbpf takes what is missing as zero.
+    # The beginning of struct bpf_object_open_opts; libbpf assumes 0 for the members that are missing.
     _fields_ = (("size", ctypes.c_size_t), ("name", ctypes.c_char_p))
 
 
 class _Ahead(threading.Thread):
-    # No daemon: a thread still in libbpf when the interpreter ends would return to freed memory.
+    # Not a daemon thread: if the interpreter ended while it is in libbpf, it would return to freed memory.
     def __init__(self, name: str) -> None:
         super().__init__(name=f"halfopen-load-{name}")
         self._object = name
@@ -113,7 +113,7 @@ class _Ahead(threading.Thread):
     def run(self) -> None:
         try:
             self._opened = BpfObject(self._object)
-        except BaseException as e:  # a lack of memory, too, is raised where it is taken
+        except BaseException as e:  # MemoryError too: raised when the object is taken
             self._failed = e
 
     def take(self) -> BpfObject:
@@ -130,25 +130,25 @@ _lock: Final = threading.Lock()
 
 
 def preload(*names: str) -> None:
-    """Have these objects loaded, each in a thread of its own; what that raises comes when one is taken."""
+    """Start loading these objects, each in a thread of its own. Errors are raised when an object is taken."""
     with _lock:
         for name in names:
             if name not in _ahead:
                 try:
                     _ahead[name] = _Ahead(name)
                 except RuntimeError:
-                    return  # no thread could be started: it is loaded when it is taken
+                    return  # no thread could be started: the object is loaded when it is taken
 
 
 def take(name: str) -> BpfObject:
-    """An object, loaded ahead where that was begun, else now. Raises: Unsupported, NotPermitted, KernelError."""
+    """An object that was preloaded, or is loaded now. Raises: Unsupported, NotPermitted, KernelError."""
     with _lock:
         begun = _ahead.pop(name, None)
     return begun.take() if begun else BpfObject(name)
 
 
 def forget() -> None:
-    """Unload the objects that were begun and not taken."""
+    """Unload objects that were preloaded but not taken."""
     with _lock:
         left = [*_ahead.values()]
         _ahead.clear()

@@ -1,4 +1,4 @@
-"""The counters of a guard, from the map that holds them: of one's own guard or of another process's."""
+"""The counters of a guard, this process's own or another's, from the map that holds them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ZERO: Final = bytes(4)
 
 
 def counts_of(fd: int, cpus: int) -> GuardCounts:
-    """The counters in the map behind a descriptor, over all CPUs. Raises: KernelError."""
+    """The counters in the map behind a descriptor, summed over all CPUs. Raises: KernelError."""
     each = maps.get(fd, _ZERO, COUNTS, what="the guard's counters", cpus=cpus)
     return GuardCounts(
         **{name: int(each[name].sum()) for name in (*COUNTED, "timed", "timed_ns")},

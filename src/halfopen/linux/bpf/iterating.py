@@ -1,4 +1,4 @@
-"""What the kernel's iterators write, read to the end."""
+"""The output of the kernel's iterators, read to its end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ROOM: Final = 512 * 1024
 def received(
     fd: int, name: str, piece: int = PIECE, pause_s: float = 0.0, most: int = ROOM
 ) -> Generator[memoryview, None, None]:
-    """What the iterator of an eBPF program writes, a stretch at a time; overwritten by the next.
+    """The output of an eBPF iterator, a stretch at a time; the next stretch overwrites it.
 
-    The program runs until it has written `piece` bytes, PIECE at most; then nothing is done for `pause_s`. most: bytes
-    of a stretch, PIECE at least.
+    Each read() runs the program until it has written `piece` bytes, at most PIECE; between two reads it sleeps for
+    `pause_s`. most: the size of a stretch, at least PIECE.
 
     Raises: KernelError.
     """
@@ -30,7 +30,7 @@ def received(
         try:
             n = os.readv(fd, [room[used : used + piece]])
         except BlockingIOError:
-            continue  # a million sockets without one that is wanted
+            continue  # EAGAIN: the kernel paused after a million sockets of which none was written
         except OSError as e:
             raise KernelError(f"reading the eBPF program {name}", e.errno or 0) from None
         used += n

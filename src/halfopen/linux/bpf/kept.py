@@ -17,7 +17,7 @@ class Loadable(Protocol):
 
 T = TypeVar("T", bound=Loadable)
 
-# One lock a kind: two kinds may be loaded at a time.
+# A lock for each kind, so that different kinds can be loaded at the same time.
 _locks: Final[dict[type[Any], threading.Lock]] = {}
 _guard: Final = threading.Lock()
 _open: Final[dict[type[Any], Loadable]] = {}
@@ -30,17 +30,17 @@ def _lock(kind: type[Any]) -> threading.Lock:
 
 
 def get(kind: type[T]) -> T:
-    """The program of this kind, loaded. Raises: Unsupported, NotPermitted, the same at every call; KernelError."""
+    """The program of this kind, loaded. Raises: Unsupported and NotPermitted, which are remembered; KernelError."""
     with _lock(kind):
         if kind in _refused:
-            # Without what it saw the last time: a traceback grows each time it is raised, with all the frames it met.
+            # Without its traceback, which would grow with each raise and keep all frames alive.
             raise _refused[kind].with_traceback(None)
         found = _open.get(kind)
         if found is None:
             try:
                 found = _open[kind] = kind()
             except (Unsupported, NotPermitted) as e:
-                # It would be refused at every reading alike; any other error, such as lack of memory, may pass.
+                # A refusal is permanent. Other errors, such as lack of memory, may pass, and are not remembered.
                 _refused[kind] = e.with_traceback(None)
                 raise
         assert isinstance(found, kind)  # noqa: S101 - for mypy: each kind is kept under itself
@@ -48,7 +48,7 @@ def get(kind: type[T]) -> T:
 
 
 def known(kind: type[Any]) -> bool:
-    """Whether it is loaded, or known to be refused."""
+    """Whether this kind is loaded, or known to be refused."""
     return kind in _open or kind in _refused
 
 

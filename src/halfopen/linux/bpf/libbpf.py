@@ -1,4 +1,4 @@
-"""The system's libbpf (1.0 or newer) through ctypes: only what is used of it, its messages turned into our errors."""
+"""The system's libbpf (1.0 or newer) through ctypes: the functions we use, and its messages as our errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsup
 from halfopen.linux.libc import LIBC
 
 _SONAME: Final = "libbpf.so.1"
-# A verifier's log comes as one message, and its end is what tells.
+# libbpf passes on the verifier's log as one message; the reason of a refusal is at its end.
 _MESSAGE_BYTES: Final = 1024 * 1024
-# The kernel's own, of include/linux/errno.h; user space knows no such number.
+# ENOTSUPP of include/linux/errno.h, an errno that is internal to the kernel: the errno module does not have it.
 _ENOTSUPP: Final = 524
 _NOT_TAKEN: Final = (
     *(errno.EINVAL, errno.EACCES, errno.ENOENT, errno.ESRCH),
@@ -25,7 +25,7 @@ _NOT_TAKEN: Final = (
 )
 _SHORT: Final = re.compile(r"^libbpf: .*(: -12|: -ENOMEM|\(-12\))$", re.MULTILINE)
 _NO_MEMORY: Final = "libbpf: no memory for its messages: -ENOMEM"
-# A remark on the way, though it is the only one that tells why.
+# libbpf logs this only as information, but it is the only message that says why.
 _WHY_NO_BTF: Final = b"libbpf: loading kernel BTF"
 GRANT: Final = "run as root, or with the capabilities that halfopen doctor names"
 
@@ -76,7 +76,7 @@ _hearing_lock: Final = threading.Lock()
 
 
 def _hear() -> Any:
-    """The print callback: what libbpf says is kept for the error it may lead to."""
+    """The print callback, which keeps libbpf's messages for the error that may follow."""
     print_to = LIBC.vsnprintf
     print_to.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
@@ -87,7 +87,7 @@ def _hear() -> Any:
             try:
                 print_to(_said.buffer, _MESSAGE_BYTES, template, arguments)
                 lines.append(_said.buffer.value.decode(errors="replace"))
-            except MemoryError:  # nobody could be told: C called
+            except MemoryError:  # an exception cannot be raised through C
                 lines.append(_NO_MEMORY)
         return 0
 
@@ -100,7 +100,7 @@ def library() -> ctypes.CDLL:
     try:
         lib = ctypes.CDLL(_SONAME, use_errno=True)
     except OSError as e:
-        # The dynamic loader gives words, no errno; also when it has no memory or no descriptor.
+        # The dynamic loader reports words, not an errno, also if it lacks memory or descriptors.
         if "No such file" not in str(e):
             raise KernelError("loading libbpf", errno.ENOMEM, str(e)) from None
         raise Unsupported("libbpf", "no libbpf 1.x on this machine", hint="apt-get install libbpf1") from None
@@ -116,7 +116,7 @@ def library() -> ctypes.CDLL:
 
 @lru_cache(maxsize=1)
 def _hearing() -> Any:
-    # Kept by the cache: what C calls must not be collected.
+    # The cache keeps the callback alive: C must not call a collected object.
     return _hear()
 
 
@@ -127,10 +127,10 @@ def version() -> str:
 
 
 class Heard:
-    """Keeps what libbpf says to this thread while it is open; one thread at a time.
+    """Collects libbpf's messages to this thread while it is open; one thread at a time.
 
-    Without it libbpf says nothing: it has hundreds of remarks on what goes well, and for each the thread would have to
-    wait for the interpreter. So what takes long is tried unheard, and heard only once it failed.
+    Otherwise libbpf's messages are off: it logs hundreds of lines on success, and for each the thread would have to
+    take the interpreter's lock. So slow calls are made silently, and repeated with messages only if they fail.
     """
 
     def __enter__(self) -> list[str]:
@@ -148,27 +148,28 @@ class Heard:
         _hearing_lock.release()
 
 
-# In a verifier's log: instructions and states, lines of source, statistics, hints. What is none of these is a verdict.
+# Lines of a verifier's log that are instructions, states, source lines, statistics or hints. Any other line is a
+# verdict.
 _WALK: Final = re.compile(
     r"^(\d+: |from \d+ to \d+|;|processed \d|verification time|stack depth|max_states|mark_precise|last_idx|regs=|"
     r"parent |arg#|func '|func#|[Vv]alidating |R\d+(_w)?=|frame\d+:|caller:|callee:|safe$|propagating |"
     r"reg type unsupported)"
 )
-# Messages of libbpf that say nothing about the cause.
+# Messages of libbpf that do not tell the cause of a failure.
 _ASIDE: Final = re.compile(
     r"skipping|failed to load object|failed to load: -|failed to prepare load attributes|BTF is optional|"
     r"BTF loading error|BPF program load failed|Retrying without BTF|-- (BEGIN|END) "
 )
-# Said of success as well, before what fails for another reason.
+# Also logged on success, before something else fails.
 _BTF_IS_THERE: Final = re.compile(r"^loading kernel BTF '[^']*': 0$")
 _PROGRAM: Final = re.compile(r"^prog '([^']*)': ")
 _MOST: Final = 200
 
 
 def telling(lines: list[str]) -> str:
-    """Of what libbpf said, the line that says why a program was refused, at most 200 characters; empty without any.
+    """The line among libbpf's messages that says why a program was refused, at most 200 characters; empty if none does.
 
-    That is the verifier's last word where it looked at a program, else the first complaint of libbpf's own.
+    It is the verifier's last line if the verifier saw the program, otherwise libbpf's first complaint.
     """
     program, verdict, log = "", "", ""
     own: list[str] = []
@@ -182,21 +183,21 @@ def telling(lines: list[str]) -> str:
             log = "program" if "PROG LOAD" in line else "types"
             program = named[1] if named else program
         elif line != said or line.startswith("-- END "):
-            log = ""  # a long log lacks its end
+            log = ""  # the end of a long log is cut off
         if log == "program" and line and not _ASIDE.search(line) and not _WALK.match(line):
             verdict = line
         elif not log and line:
             (others if _ASIDE.search(line) else own).append(_PROGRAM.sub(r"\1: ", line))
     if verdict:
         return f"{program}: {verdict}"[:_MOST]
-    # A log that was cut short has no verdict; then the errno in libbpf's own words is all there is.
+    # A log that was cut off has no verdict: fall back to the errno in libbpf's words.
     failed = [line for line in others if "load failed" in line]
     return next(iter([*own, *failed, *others]), "")[:_MOST]
 
 
 def failure(what: str, code: int, lines: list[str]) -> HalfopenError:
     """The error for a call of libbpf that answered `code` (an errno) about the program or map `what`."""
-    # Want of memory comes as another errno where libbpf made an answer of it, as ESRCH for the kernel's types.
+    # libbpf may report lack of memory as another errno, such as ESRCH when it cannot load the kernel's BTF.
     if any(_SHORT.search(line) for line in lines):
         return KernelError(
             f"loading the eBPF program {what}", errno.ENOMEM, telling(lines) or os.strerror(errno.ENOMEM)
@@ -216,5 +217,5 @@ def failure(what: str, code: int, lines: list[str]) -> HalfopenError:
 
 
 def _verified(lines: list[str]) -> bool:
-    """Whether the verifier got to look at a program: then a refusal is about the program, not about who loads it."""
+    """Whether the verifier examined a program: the refusal is then about the program, not about privileges."""
     return any("BEGIN PROG LOAD LOG" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Loading our eBPF objects: each on its own, its records' layout checked; gone with its close or with the process."""
+"""Loading our eBPF objects: each independently, with the layout of its records checked, unloaded on close or exit."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Loaded(Closable):
     ) -> None:
         """Load `objects/<name>.bpf.o`.
 
-        records: C struct → the dtype its bytes are read with. sizes: map → number of entries. without: programs of the
-        object to leave out.
+        records: C struct → the dtype that its bytes are read with. sizes: map → number of entries. without: programs of
+        the object to leave out.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
@@ -67,7 +67,7 @@ class Loaded(Closable):
         self._object.close()
 
     def _check(self, records: Mapping[str, np.dtype[Any]]) -> None:
-        """Hold our record layouts against the object's own. Raises: Unsupported when they differ."""
+        """Compare our layouts of records with those in the object's BTF. Raises: Unsupported if they differ."""
         lib, btf = self._lib, self._lib.bpf_object__btf(self._object.handle)
         for struct, dtype in records.items():
             theirs = layout(lib, btf, struct)
@@ -103,7 +103,7 @@ class Loaded(Closable):
             )
         section, offset, _, extent = found
         if section not in self._sections:
-            # libbpf's own copy of a section is what the map began with, not the map.
+            # libbpf's copy of a section holds the initial values, not the contents of the map.
             self._sections[section] = Window(self.map_fd(section), extent)
         return np.frombuffer(self._sections[section].memory, dtype=kind, count=1, offset=offset)
 
@@ -140,7 +140,7 @@ class Loaded(Closable):
 
     @contextmanager
     def attached_cgroup(self, program: str, cgroup: int) -> Iterator[None]:
-        """Have a program attached to a cgroup (a descriptor of its directory) meanwhile.
+        """Keep a program attached to a cgroup (a descriptor of its directory) inside a `with`.
 
         Raises: as `attach`.
         """
@@ -149,7 +149,7 @@ class Loaded(Closable):
         try:
             yield
         finally:
-            if link in self._links:  # not closed meanwhile
+            if link in self._links:  # it may have been closed in the meantime
                 self._links.remove(link)
                 self._lib.bpf_link__destroy(link)
 
@@ -199,8 +199,8 @@ class _Part(ctypes.Structure):
 
 
 def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int, int] | None:
-    """The section of a global variable, its place and size there, and the size of the section. libbpf fills in the
-    places when it opens an object.
+    """The section of a global variable, its offset and size, and the size of the section. libbpf fills in the offsets
+    when it opens an object.
     """
     for section in _SECTIONS:
         number = lib.btf__find_by_name_kind(btf, section.encode(), _BTF_KIND_DATASEC)
@@ -216,7 +216,7 @@ def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int, int
 
 
 def of_dtype(dtype: np.dtype[Any]) -> tuple[int, Layout]:
-    """The size of a record and, by name, where each field lies and how long it is."""
+    """The size of a record and, by name, the offset and size of each field."""
     fields: Mapping[str, Any] = dtype.fields or {}
     return dtype.itemsize, {name: (offset, kind.itemsize) for name, (kind, offset) in _simple(fields)}
 
@@ -235,7 +235,7 @@ class _Member(ctypes.Structure):
 
 
 def of_kernel(struct: str) -> Layout | None:
-    """The members of one of the kernel's structs, by the BTF of the running kernel; None when it is not described.
+    """The members of a struct of the running kernel, from its BTF; None if the BTF does not have it.
 
     Raises: Unsupported, KernelError.
     """
@@ -263,7 +263,7 @@ def kernel_has_function(name: str) -> bool:
 
 
 def layout(lib: ctypes.CDLL, btf: int, struct: str) -> tuple[int, Layout] | None:
-    """The size and members of a C struct in an object's BTF; None when it is not described there.
+    """The size and members of a C struct in an object's BTF; None if the BTF does not have it.
 
     Source: Documentation/bpf/btf.rst, BTF_KIND_STRUCT.
     """

@@ -1,4 +1,4 @@
-"""Hash maps of loaded eBPF programs: many keys with one system call."""
+"""Hash maps of loaded eBPF programs, read and written in batches."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FEWEST: Final = 64
 def read_hash(
     fd: int, key: np.dtype[Any], value: np.dtype[Any], *, what: str, cpus: int = 0
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The K keys of a hash map in no order, (K,), and their values: (K,), or (K, cpus) of a per-CPU map.
+    """The K keys of a hash map, unordered, (K,), and their values: (K,), or (K, cpus) of a per-CPU map.
 
     what: names the contents in an error. Raises: KernelError.
-    Source: __htab_map_lookup_and_delete_batch(): a whole hash bucket or nothing.
+    Source: __htab_map_lookup_and_delete_batch(), which returns whole buckets only.
     """
     lib = libbpf.library()
     shape = (cpus,) if cpus else ()
@@ -44,7 +44,7 @@ def read_hash(
             ctypes.byref(count),
             None,
         )
-        if code == errno.ENOSPC:  # not even one bucket of the hash found room
+        if code == errno.ENOSPC:  # the buffer is too small even for one bucket
             room *= 2
             continue
         if code and code != errno.ENOENT:
@@ -57,8 +57,8 @@ def read_hash(
 
 
 def put(fd: int, key: NDArray[Any] | bytes, value: NDArray[Any] | bytes, *, what: str) -> None:
-    """Set the value of a key, as the map lays both out: bytes, or arrays (1,) of its dtypes; of a per-CPU map the
-    values of all CPUs, (cpus,).
+    """Set the value of a key. Both have the layout of the map: bytes, or arrays (1,) of its dtypes; the value of a
+    per-CPU map has those of all CPUs, (cpus,).
 
     what: names the contents in an error. Raises: KernelError.
     """
@@ -78,7 +78,7 @@ def drop(fd: int, key: NDArray[Any] | bytes, *, what: str) -> None:
 
 
 def get(fd: int, key: bytes, value: np.dtype[Any], *, what: str, cpus: int = 1) -> NDArray[Any]:
-    """The values of a key of all CPUs, (cpus,); of a map that has one for all, (1,). Raises: KernelError."""
+    """The values of a key on all CPUs, (cpus,); of a map that is not per CPU, (1,). Raises: KernelError."""
     found = np.zeros(cpus, dtype=value)
     code = -libbpf.library().bpf_map_lookup_elem(fd, key, found.ctypes.data)
     if code:

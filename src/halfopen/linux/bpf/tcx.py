@@ -1,5 +1,5 @@
-"""Programs at tc ingress of a device, attached by links (tcx): gone with the link's descriptor, and so with the
-process; and such links of any process, of XDP too, found by their program's name.
+"""Programs at tc ingress of a device, attached by links (tcx), which the kernel removes when their descriptor closes or
+the process ends; and such links, and those of XDP, of any process, found by the name of their program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_MAPS: Final = 64
 
 
 class _LinkInfo(ctypes.Structure):
-    # The beginning of struct bpf_link_info with its fields of a tcx link, which an XDP link has as well.
+    # The beginning of struct bpf_link_info, with the fields that tcx and XDP links have in common.
     _fields_ = (
         *((name, ctypes.c_uint32) for name in ("type", "id", "program_id", "padding", "ifindex", "attach_type")),
         ("rest", ctypes.c_uint8 * 40),
@@ -52,10 +52,10 @@ class _MapInfo(ctypes.Structure):
 
 
 def attach(program: int, ifindex: int) -> int:
-    """Attach a program (its descriptor) at tc ingress of a device of the calling thread's network namespace, behind
-    those that are there; the descriptor of the link. Closing it detaches the program.
+    """Attach a program (its descriptor) at tc ingress of a device of the calling thread's network namespace, after the
+    programs that are attached already. Returns the descriptor of the link; closing it detaches the program.
 
-    libbpf before 1.3 does not know tcx, but passes the number on as it is. Source: tcx_link_attach(), Linux 6.6.
+    libbpf before 1.3 does not know tcx, but passes the attach type to the kernel. Source: tcx_link_attach(), Linux 6.6.
     Raises: Unsupported, NotPermitted, KernelError.
     """
     fd: int = libbpf.library().bpf_link_create(program, ifindex, _BPF_TCX_INGRESS, None)
@@ -70,8 +70,8 @@ def attach(program: int, ifindex: int) -> int:
 
 
 class TcxLink(Struct, frozen=True):
-    """A link of any process: its id, the index of the device (the kernel does not say in which namespace), the
-    program, and the ids of the program's maps by name.
+    """A link of any process: its id, the index of the device (the kernel does not say in which namespace), the name of
+    the program, and the ids of its maps by name.
     """
 
     id: int
@@ -81,8 +81,8 @@ class TcxLink(Struct, frozen=True):
     maps: tuple[tuple[str, int], ...]
 
 
-# Links of other types, which need no second look: an id is reused only after all of 31 bits were given out
-# (idr_alloc_cyclic() in kernel/bpf/syscall.c). A watch looks at all links over and over.
+# Ids of links of other types, which a watch, looking at all links repeatedly, need not open again: an id is reused only
+# after all 2^31 were given out (idr_alloc_cyclic() in kernel/bpf/syscall.c).
 _others: Final[set[int]] = set()
 
 
@@ -125,7 +125,7 @@ def _ids() -> Iterator[int]:
 
 @contextmanager
 def _open(get: Callable[[int], int], id: int) -> Iterator[int]:
-    """A descriptor of something by its id; negative where it is gone."""
+    """A descriptor of an eBPF object by its id; negative if the object is gone."""
     fd = get(id)
     try:
         yield fd

@@ -1,4 +1,4 @@
-"""A map's memory seen from here, that lets go of the map when told to, whoever still looks through it."""
+"""The memory of a map, mapped into this process, which can be released while numpy arrays still refer to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _unmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
 class Window:
-    """The beginning of a mappable map, as `memory`; Python's own mmap holds a descriptor for as long as any array."""
+    """The beginning of a mappable map, as `memory`. Python's mmap cannot be closed while an array refers to it."""
 
     def __init__(self, fd: int, size: int = mmap.PAGESIZE) -> None:
         """Raises: KernelError."""
@@ -33,10 +33,10 @@ class Window:
         if self._address == _FAILED:
             raise KernelError("mapping an eBPF map", ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self.memory: Any = (ctypes.c_char * size).from_address(self._address)
-        # When the last array over it is gone.
+        # Unmapped when the last array over it is gone.
         weakref.finalize(self.memory, _unmap, self._address, size).atexit = False
 
     def close(self) -> None:
-        """Let go of the map. What looks through the window sees zeros from now on, and nobody sees what it writes."""
+        """Release the map. Arrays over the window then read zeros, and their writes have no effect."""
         anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
         _map(self._address, self._size, _BOTH, anonymous, -1, 0)

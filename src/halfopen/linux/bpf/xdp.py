@@ -1,5 +1,5 @@
-"""Programs in front of a device, attached by links (XDP, Linux 5.9): gone with the link's descriptor, and so
-with the process.
+"""XDP programs of a device, attached by links (Linux 5.9), which the kernel removes when their descriptor closes or the
+process ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from halfopen.linux.bpf import libbpf
 
 # include/uapi/linux/bpf.h and if_link.h
 _BPF_XDP: Final = 37
-# Behind the driver, on every device alike: in the driver, XDP_TX would lose packets on veth, and TSO would go.
+# Generic XDP, behind the driver: works on every device. In the driver, XDP_TX loses packets on veth, and TSO is
+# disabled.
 _XDP_FLAGS_SKB_MODE: Final = 1 << 1
 _XDP_FLAGS_DRV_MODE: Final = 1 << 2
 
@@ -25,10 +26,10 @@ class _LinkOptions(ctypes.Structure):
 
 
 def attach(program: int, ifindex: int, *, in_driver: bool = False) -> int:
-    """Attach a program (its descriptor) in front of a device of the calling thread's network namespace; the descriptor
-    of the link. Closing it detaches the program. in_driver: native XDP, else generic.
+    """Attach an XDP program (its descriptor) to a device of the calling thread's network namespace. Returns the
+    descriptor of the link; closing it detaches the program. in_driver: native XDP, otherwise generic.
 
-    Raises: Unsupported, also where another XDP program is there or the driver takes none, NotPermitted, KernelError.
+    Raises: Unsupported (also if another XDP program is attached or the driver refuses), NotPermitted, KernelError.
     """
     options = _LinkOptions(ctypes.sizeof(_LinkOptions), _XDP_FLAGS_DRV_MODE if in_driver else _XDP_FLAGS_SKB_MODE)
     fd: int = libbpf.library().bpf_link_create(program, ifindex, _BPF_XDP, ctypes.byref(options))
