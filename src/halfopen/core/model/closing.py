@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.model.closing_addresses import peer_ids, remote_text
 from halfopen.core.model.closing_ages import StateAges, ages
-from halfopen.core.model.closing_kinds import Signature, signatures
+from halfopen.core.model.closing_kinds import Signature, signatures, unanswered
 from halfopen.core.model.closing_ports import Destination, destinations_of
 from halfopen.core.model.numbering import numbered
 from halfopen.core.sample.closing import (
@@ -51,8 +51,6 @@ _OF_A_GROUP: Final = (
     *("bytes_received", "flags", "heard_ms", "pages", "probes", "received_ms", "retransmits", "sent_ms"),
     *("timer", "unacked", "unread"),
 )
-# Data that came this shortly before the FIN came with it.
-_FAREWELL_MS: Final = 200
 # Answers that differ by less than this many bytes and this share are of one size.
 _SOME_BYTES: Final = 4
 _SAME_SIZE: Final = 0.01
@@ -268,7 +266,7 @@ def _group(
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
         retransmits=int(np.max(np.where(rows["timer"] == PROBE, rows["probes"], rows["retransmits"]))),
         members=members,
-        unanswered=_unanswered(rows) if now.rows["state"][at] == CLOSE_WAIT else 0,
+        unanswered=int(np.count_nonzero(unanswered(rows))) if now.rows["state"][at] == CLOSE_WAIT else 0,
         awaiting=_awaiting(rows) if now.rows["state"][at] == ESTABLISHED else 0,
     )
 
@@ -278,17 +276,6 @@ def _awaiting(rows: dict[str, NDArray[Any]]) -> int:
     sent = rows["flags"] & SENT != 0
     # A first request leaves in the jiffy in which the connection opened.
     return int(np.count_nonzero(sent & ((rows["bytes_received"] == 0) | (rows["sent_ms"] < rows["received_ms"]))))
-
-
-def _unanswered(rows: dict[str, NDArray[Any]]) -> int:
-    """How many of n connections in CLOSE_WAIT asked for something, by their columns (n,), and got nothing since.
-
-    A peer that closes may say so with its last data (TLS, `QUIT`): these come together with the FIN and its ACK.
-    """
-    asked = rows["bytes_received"] > 1  # the FIN counts as one
-    since = rows["received_ms"].astype(np.int64)
-    later = (since < rows["sent_ms"]) & (since > rows["heard_ms"].astype(np.int64) + _FAREWELL_MS)
-    return int(np.count_nonzero(asked & ((rows["flags"] & SENT == 0) | later)))
 
 
 def _alike(received: NDArray[np.uint32]) -> float:

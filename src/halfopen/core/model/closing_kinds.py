@@ -20,6 +20,7 @@ from halfopen.core.sample.closing import (
     ORPHAN,
     PROBE,
     RETRANSMIT,
+    SENT,
     STATES,
     SYN_SENT,
     TIME_WAIT,
@@ -59,6 +60,8 @@ _MUCH_UNREAD: Final = 16 * 1024
 _LEFT_S: Final = 5.0
 # The fourth retransmission leaves after more than 3 s at the least RTO of 200 ms: no path is that slow.
 SILENT_RETRANSMITS: Final = 4
+# Data that came this shortly before the FIN came with it.
+_FAREWELL_MS: Final = 200
 # A zero window that lasts shorter is usual.
 _PROBED_S: Final = 2.0
 
@@ -155,3 +158,16 @@ def _mark_silent(
     mark(which & (timer == RETRANSMIT) & (retransmits >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
     # Probes are counted up while they are not answered (icsk_probes_out).
     mark(which & (timer == PROBE) & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
+
+
+def unanswered(rows: Any) -> NDArray[np.bool_]:
+    """Which of N connections in CLOSE_WAIT asked for something and were sent nothing since, (N,). rows: (N,) SOCKET, or
+    its columns by name.
+
+    A peer that closes may say so with its last data (TLS, `QUIT`): these come together with the FIN and its ACK.
+    """
+    asked = rows["bytes_received"] > 1  # the FIN counts as one
+    since = rows["received_ms"].astype(np.int64)
+    later = (since < rows["sent_ms"]) & (since > rows["heard_ms"].astype(np.int64) + _FAREWELL_MS)
+    found: NDArray[np.bool_] = asked & ((rows["flags"] & SENT == 0) | later)
+    return found

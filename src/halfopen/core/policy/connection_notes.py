@@ -28,6 +28,22 @@ LEFT_OPEN: Final = (
     "halfopen was stopped while it changed options of connections: `halfopen closing keepalive --undo {id}{netns}` "
     "restores them"
 )
+HALF_CLOSED: Final = (
+    "{connections} among them may still get an answer: nothing was sent since the client asked for something, or the "
+    "rest waits for the client to read; a client that closed only its half loses that answer"
+)
 RECORD: Final = "record {id}"
 OUR_PORT: Final = "no peer has that port, which is a local one: for the clients of a listener give {option}"
-NOTES: Final = (STAYS, NOT_LOCKED, UNSET, IN_BURSTS, NOT_ASKED, WINDOW, RECORD_KEPT, LEFT_OPEN, RECORD, OUR_PORT)
+NOTES: Final = (
+    STAYS,
+    NOT_LOCKED,
+    UNSET,
+    IN_BURSTS,
+    NOT_ASKED,
+    WINDOW,
+    RECORD_KEPT,
+    LEFT_OPEN,
+    HALF_CLOSED,
+    RECORD,
+    OUR_PORT,
+)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, UsageError, privilege
+from halfopen.core.model.closing_kinds import unanswered
 from halfopen.core.policy.connection_actions import (
     DESTROY,
     KEEPALIVE_ON,
@@ -17,11 +19,20 @@ from halfopen.core.policy.connection_actions import (
     SHUT_DOWN,
     ChangeConnections,
 )
-from halfopen.core.policy.connection_notes import NOT_ASKED
-from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, ORPHAN, STATE_NAMES, OpenSockets
+from halfopen.core.policy.connection_notes import HALF_CLOSED, NOT_ASKED
+from halfopen.core.sample.closing import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    FIN_WAIT2,
+    MINI,
+    ORPHAN,
+    PROBE,
+    STATE_NAMES,
+    OpenSockets,
+)
 from halfopen.core.units import plural
-from halfopen.linux.sockets import has_net_admin
-from halfopen.read import closing
+from halfopen.linux.sockets import has_net_admin, open_sock_diag
+from halfopen.read import closing, sockdiag
 
 # The states that each cure touches where the filter names none, and at most.
 USUAL: Final = {
@@ -109,4 +120,14 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
         # Data sent recently may be an answer; data received recently may be about to be read.
         quiet_s = np.minimum(rows["received_ms"], rows["sent_ms"]) / 1000
         keep &= quiet_s >= (LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s)
+        if n := _half_closed(rows[keep]):
+            notes.append(HALF_CLOSED.format(connections=plural(n, "connection")))
     return MeantConnections(sockets.chosen(keep), sockets.looked_at_s)
+
+
+def _half_closed(rows: NDArray[Any]) -> int:
+    """How many of n connections (n,) SOCKET came to a listener, and may still get an answer."""
+    with open_sock_diag() as s:
+        listeners, _ = sockdiag.listeners(s)
+    served = (rows["state"] == CLOSE_WAIT) & np.isin(rows["local_port"], listeners["port"])
+    return int(np.count_nonzero(served & (unanswered(rows) | (rows["timer"] == PROBE))))

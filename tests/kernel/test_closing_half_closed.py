@@ -1,0 +1,65 @@
+"""Clients that close only their half and wait for an answer: seen as such by every way of reading, and told before."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from halfopen.core.model.closing_kinds import unanswered
+from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
+from halfopen.lab.wiring import SERVER
+from halfopen.read import closing
+from run import halfopen
+
+if TYPE_CHECKING:
+    from halfopen.lab.lab import Lab
+
+PORT: Final = 8080
+_N: Final = 3
+
+
+def half_closed(lab: Lab, stack: ExitStack, *, answered: bool) -> None:
+    """Clients that asked and closed their half, and a server that read all of it."""
+    listener = stack.enter_context(lab.server.run(lambda: socket.create_server((SERVER.v4, PORT))))
+    for _ in range(_N):
+        client = stack.enter_context(lab.client.run(lambda: socket.create_connection((SERVER.v4, PORT))))
+        client.sendall(b"a question")
+        client.shutdown(socket.SHUT_WR)
+        server = stack.enter_context(listener.accept()[0])
+        while server.recv(100):
+            pass
+        if answered:
+            server.sendall(b"an answer")
+
+
+@pytest.mark.parametrize("refused", ["", "closing", "closing,closing_iter"])
+@pytest.mark.parametrize("answered", [True, False])
+def test_whether_a_client_was_answered_is_read(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, refused: str, answered: bool
+) -> None:
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    with ExitStack() as stack:
+        half_closed(lab, stack, answered=answered)
+        part = lab.server.run(lambda: closing.read("auto", ALL_STATES, with_owners=False, notes=[]))
+    rows = part.rows[part.rows["state"] == CLOSE_WAIT]
+    assert len(rows) == _N
+    assert unanswered(rows).tolist() == [not answered] * _N
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("answered", [True, False])
+def test_who_ends_connections_is_told_of_answers_under_way(lab: Lab, answered: bool) -> None:
+    with ExitStack() as stack:
+        half_closed(lab, stack, answered=answered)
+        time.sleep(0.05)  # idle for as long as is asked for
+        for how in ("shutdown", "destroy"):
+            words = ("closing", how, "--listener", f":{PORT}", "--idle", "10ms", "--dry-run", "--json")
+            outcome = json.loads(lab.server.run(lambda words=words: halfopen(*words)).stdout)  # type: ignore[misc]
+            assert outcome["matched"] == _N
+            told = [note for note in outcome["notes"] if note.startswith(f"{_N} connections among them may still")]
+            assert bool(told) is not answered
