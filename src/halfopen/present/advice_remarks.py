@@ -138,17 +138,24 @@ def _length(length: float) -> str:
 
 
 def _queue(name: str, queue: Room, why: str = "", *, by_rate: str = "") -> str:
-    usual = tr(" by rate x time ({under_way})", under_way=by_rate) if by_rate else tr(" on average{why}", why=why)
+    by_time = by_rate and tr(" on average, by rate x time ({under_way})", under_way=by_rate)
     text = tr(
-        "{name}: {length}{usual}, at most {peak:,} seen",
+        "{name}: {length}{usual}, at most {peak:,} seen at once",
         name=name,
         length=_length(queue.length),
-        usual=usual,
+        usual=by_time or tr(" on average{why}", why=why),
         peak=queue.peak,
     )
     if queue.limit is not None:
         # A SYN queue takes one more than its limit, for a moment.
-        text += tr(" of {limit:,}", limit=max(queue.limit, queue.peak))
+        text += tr(", of {limit:,}", limit=max(queue.limit, queue.peak))
+    if queue.unexplained:
+        text = tr(
+            "{text}; in truth {mean} waited on average: most of them began before this look, or their clients had "
+            "answered",
+            text=text,
+            mean=_length(queue.mean or 0.0),
+        )
     if queue.full_in_s == 0:
         return tr("{text}; it is full", text=text)
     if queue.full_in_s is not None:

@@ -84,11 +84,22 @@ def test_a_queue_that_grows_is_told_when_it_is_full() -> None:
     assert "at the present growth it will be full in 8.1 s" in text
 
 
+def test_connections_that_began_before_are_told_beside_the_length_that_the_rate_accounts_for() -> None:
+    left = [Depth(i * 0.25, 600, 1, 0) for i in range(20)]
+    text = flat(shown(given((60, 0, 0.05), depths=left)))
+    assert "at most 600 seen at once" in text
+    assert "in truth 600 waited on average: most of them began before this look" in text
+    assert "in truth" not in flat(shown(given((6000, 0, 0.05), depths=[Depth(i * 0.25, 5, 1, 0) for i in range(20)])))
+
+
 def test_a_flood_is_for_diagnose_and_needs_no_room() -> None:
     full = [Depth(i * 0.25, 512, 1, 0) for i in range(20)]
     text = flat(shown(given((60, 0, 0.05), depths=full, unanswered_per_s=80.0)))
-    assert "SYN queue: 560 by rate x time (1/s x 50 ms a handshake + 80/s admitted and never answered x 7 s)" in text
-    assert "at most 512 seen of 512; it is full" in text
+    assert (
+        "SYN queue: 560 on average, by rate x time (1/s x 50 ms a handshake + 80/s admitted and never answered x 7 s)"
+        in text
+    )
+    assert "at most 512 seen at once, of 512; it is full" in text
     assert "unanswered connections need no room" in text
     assert text.endswith("Next halfopen diagnose")
 

@@ -21,7 +21,8 @@ MOST: Final = 65_536
 class Room(Struct, frozen=True):
     """One queue of a listener. length: on average, by Little's law. needed: with bursts and headroom. limit: what it
     takes; None: not known. full_in_s: when it is full at the present growth, 0 where it is; None: not at this one.
-    levels_off: the length at which it stays, where it grows and stays below its limit.
+    levels_off: the length at which it stays, where it grows and stays below its limit. mean: as it was read;
+    None: it was not.
     """
 
     length: float
@@ -30,11 +31,17 @@ class Room(Struct, frozen=True):
     limit: int | None
     full_in_s: float | None = None
     levels_off: int | None = None
+    mean: float | None = None
 
     @property
     def enough(self) -> bool:
         """Whether the queue may hold what is needed."""
         return self.limit is None or self.needed <= self.limit
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether far more wait, on average, than the length accounts for: they began before, or are answered."""
+        return self.mean is not None and self.mean > HEADROOM * self.length + 1
 
 
 def needed(length: float, peak: int) -> int:
@@ -54,7 +61,8 @@ def syn_queue(honest: float, silent: float, silent_then: float, seen: QueueSeen,
     # old to be counted, and far more wait than handshakes that finish account for.
     clients = silent <= honest and seen.mean <= HEADROOM * honest + 1
     peak = seen.peak if clients else 0
-    return Room(length, seen.peak, needed(honest + silent_then, peak), limit, full, levels)
+    mean = seen.mean if seen.readings else None
+    return Room(length, seen.peak, needed(honest + silent_then, peak), limit, full, levels, mean)
 
 
 def _full_in_s(seen: QueueSeen, limit: int | None) -> float | None:
