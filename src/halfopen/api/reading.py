@@ -110,7 +110,7 @@ class _How(Struct, frozen=True):
     options: bool | None = None
 
     def __post_init__(self) -> None:
-        from halfopen.read.probe import WAYS
+        from halfopen.core.reading_ways import WAYS
 
         if self.source not in ("auto", *WAYS):
             raise UsageError(f"source {self.source!r} is not known", hint=f"give auto, {', '.join(WAYS)}")

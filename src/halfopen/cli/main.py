@@ -16,7 +16,8 @@ import click
 from halfopen.cli import completion, examples, saying
 from halfopen.cli.suggesting import Suggesting, did_you_mean
 from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
-from halfopen.present import language
+from halfopen.linux.own_rights import OwnRights
+from halfopen.present import language, reader
 
 # The summaries stand here so that --help loads no command.
 COMMANDS: Final = {
@@ -147,6 +148,7 @@ def run(arguments: list[str] | None = None) -> Any:
     """
     words = sys.argv[1:] if arguments is None else arguments
     language.prefer(language.of_environment())
+    reader.is_read_by(OwnRights())
     with cli.make_context("halfopen", list(words)) as ctx:
         return cli.invoke(ctx)
 

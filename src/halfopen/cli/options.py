@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from halfopen.cli import completing
+from halfopen.core.reading_ways import WAYS
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
@@ -38,7 +39,6 @@ netns_option = _netns_option(
 one_netns_option = _netns_option("NAME|PATH|pid:N", "Network namespace (default: your own).")
 
 
-WAYS: Final = ("bpf", "diag", "proc")
 # The eBPF programs of each way to read.
 LOADED_FIRST: Final = {"auto": ("walk", "pulse"), "bpf": ("walk", "pulse"), "diag": ("pulse",)}
 read_by_option = click.option(

@@ -17,13 +17,14 @@ from msgspec import Struct
 
 from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError, privilege
 from halfopen.core.units import printable
+from halfopen.linux import well_known
 from halfopen.linux.libc import LIBC
 from halfopen.linux.threads import in_thread
 
 T = TypeVar("T")
 
 CLONE_NEWNET: Final = 0x40000000
-SELF: Final = "/proc/self/ns/net"
+SELF: Final = well_known.OWN_NETNS
 NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
 
 

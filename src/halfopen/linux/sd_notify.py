@@ -6,8 +6,8 @@ import os
 import socket
 from typing import Final
 
-ENVIRONMENT: Final = "NOTIFY_SOCKET"
-_WATCHDOG: Final = "WATCHDOG_USEC"
+from halfopen.linux.well_known import NOTIFY_SOCKET, WATCHDOG
+
 _OFTEN_S: Final = 10.0
 
 
@@ -15,7 +15,7 @@ class SystemdNotifier:
     """Sends to $NOTIFY_SOCKET; does nothing where there is none. A message that cannot be sent at once is dropped."""
 
     def __init__(self, path: str | None = None) -> None:
-        path = os.environ.get(ENVIRONMENT, "") if path is None else path
+        path = os.environ.get(NOTIFY_SOCKET, "") if path is None else path
         # An abstract address is written with @ instead of its leading zero byte.
         self._to = "\0" + path[1:] if path.startswith("@") else path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
@@ -23,7 +23,7 @@ class SystemdNotifier:
     @property
     def often_s(self) -> float:
         """How often to send WATCHDOG=1: each message wakes systemd."""
-        watched_us = os.environ.get(_WATCHDOG, "")
+        watched_us = os.environ.get(WATCHDOG, "")
         return min(_OFTEN_S, int(watched_us) / 4e6) if watched_us.isdecimal() else _OFTEN_S
 
     def send(self, *lines: str) -> bool:

@@ -9,8 +9,8 @@ import shutil
 import sys
 from typing import Final
 
-from halfopen.core.capabilities import CAPABILITIES
 from halfopen.present import terminal
+from halfopen.present.reader import rights
 
 _CHANGES: Final = re.compile(
     r"\bhalfopen (?=release\b|tune (?:apply|listener|undo)\b|closing (?:keepalive|probe|shutdown|destroy)\b|"
@@ -24,35 +24,21 @@ _EVERYBODYS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 
 
 def may_change() -> bool:
-    """Whether this process may change things in its network namespace (CAP_NET_ADMIN)."""
+    """Whether commands that are typed here may change things in their network namespace (CAP_NET_ADMIN)."""
     return _has("CAP_NET_ADMIN")
 
 
 def may_load() -> bool:
-    """Whether this process may load eBPF programs: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, of the machine.
+    """Whether they may load eBPF programs: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, of the machine.
 
     The capabilities of a user namespace do not count: `bpf_capable()` asks the initial one.
     """
-    return _outside_of_user_namespaces() and (_has("CAP_SYS_ADMIN") or (_has("CAP_BPF") and _has("CAP_PERFMON")))
-
-
-def _outside_of_user_namespaces() -> bool:
-    try:
-        with open("/proc/self/uid_map", encoding="ascii", errors="replace") as f:
-            return f.read().split() == ["0", "0", "4294967295"]
-    except OSError:
-        return True
+    of_machine = rights().of_machine()
+    return of_machine and (_has("CAP_SYS_ADMIN") or (_has("CAP_BPF") and _has("CAP_PERFMON")))
 
 
 def _has(capability: str) -> bool:
-    if os.environ.get(terminal.FOR_OTHERS):
-        return False
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as f:
-            found = next((line.split()[1] for line in f if line.startswith("CapEff:")), "0")
-        return bool(int(found, 16) >> CAPABILITIES[capability] & 1)
-    except (OSError, ValueError, IndexError):
-        return os.geteuid() == 0
+    return not os.environ.get(terminal.FOR_OTHERS) and rights().has(capability)
 
 
 def runnable(command: str) -> str:
@@ -95,14 +81,7 @@ def started_as() -> str:
 
 
 def _came_by_sudo() -> bool:
-    """Whether sudo started this very command, so that the shell it was typed in is not root's."""
-    if os.environ.get("SUDO_UID", "0") == "0" or os.environ.get(terminal.FOR_OTHERS):
-        return False
-    try:
-        with open(f"/proc/{os.getppid()}/comm", encoding="ascii", errors="replace") as f:
-            return f.read().strip() == "sudo"
-    except OSError:
-        return False
+    return not os.environ.get(terminal.FOR_OTHERS) and rights().by_sudo()
 
 
 def for_anybody(command: str) -> str:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 from numpy.typing import NDArray
-
-# The ways to read sockets, the best first; "auto" takes the first that answers.
-WAYS: Final = ("bpf", "diag", "proc")
 
 
 class CounterTables(NamedTuple):

@@ -34,7 +34,7 @@ def read(
 ) -> Sample:
     """Read one Sample of a namespace (None: the process's own).
 
-    way: "auto", or one of `probe.WAYS`, which is then the only one tried. before: the previous reading of the
+    way: "auto", or one of WAYS, which is then the only one tried. before: the previous reading of the
     namespace: what has not changed is taken from it (the same objects); settings are read again after SETTINGS_S at the
     latest.
 

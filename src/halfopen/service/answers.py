@@ -24,6 +24,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.units import show_bytes
 from halfopen.linux import threads
 from halfopen.linux.own_code import python_path
+from halfopen.linux.well_known import NOTIFY_SOCKET, WATCHDOG
 from halfopen.present import terminal
 from halfopen.present.language import CATALOGUES, ENGLISH
 
@@ -138,7 +139,7 @@ def run(wanted: Wanted, patience_s: float = _PATIENCE_S) -> Answered:
     if wanted.language in CATALOGUES:
         # Whether or not that locale is installed here.
         env |= {"LC_ALL": f"{CATALOGUES[wanted.language]}.UTF-8", "LANGUAGE": wanted.language}
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "NO_COLOR"):
+    for name in (NOTIFY_SOCKET, WATCHDOG, "NO_COLOR"):
         env.pop(name, None)
     if wanted.width is not None:
         env |= {terminal.WIDTH: str(wanted.width), "TERM": "xterm"}

@@ -8,13 +8,13 @@ import socket
 from typing import Any, Final
 
 from halfopen.core.errors import DAMAGED, HalfopenError
+from halfopen.linux.well_known import OWN_NETNS
 
 CONNECT_S: Final = 2.0
 _PATIENCE_S: Final = 75.0
 _PIECE: Final = 256 * 1024
 # The output of a command is at most half of this, before it is quoted.
 _ANSWER_MOST: Final = 32 * 1024 * 1024
-_SELF: Final = "/proc/self/ns/net"
 # Where systemd looks for units of the system (systemd.unit(5)).
 _UNITS: Final = (
     "/etc/systemd/system",
@@ -70,7 +70,7 @@ def why_not(path: str) -> str:
 def here() -> int:
     """The inode of this process's network namespace; 0 where /proc does not tell."""
     try:
-        return os.stat(_SELF).st_ino
+        return os.stat(OWN_NETNS).st_ino
     except OSError:
         return 0
 

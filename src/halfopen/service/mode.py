@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from halfopen.linux.well_known import NOTIFY_SOCKET
+
 CONTROL: Final = "HALFOPEN_CONTROL"
 MAX_CPU: Final = 0.02
 """Of a processor, unless the configuration says otherwise."""
-_NOTIFY: Final = "NOTIFY_SOCKET"
 _RUNTIME: Final = "RUNTIME_DIRECTORY"
 _DIRECTORY: Final = "/run/halfopen"
 _NAME: Final = "control.sock"
@@ -16,7 +17,7 @@ _NAME: Final = "control.sock"
 
 def started_by_systemd() -> bool:
     """Whether systemd started this process as a service that tells how it is, or has a directory below /run."""
-    return bool(os.environ.get(_NOTIFY) or os.environ.get(_RUNTIME))
+    return bool(os.environ.get(NOTIFY_SOCKET) or os.environ.get(_RUNTIME))
 
 
 def control_path() -> str:

@@ -30,7 +30,6 @@ from halfopen.store.database import HistoryPlace, open_to_read, problem
 _PLACE: Final = "boot, inode, cookie, netns, path, lives_in, family, address, port, ifindex"
 # No answer has more rows of a kind: the latest.
 ROWS_MOST: Final = 1_000_000
-_SERIES: Final = (1 << schema.SERIES_BITS) - 1
 _ID_PART_LEAST: Final = 4
 # The most places that one condition names.
 _PLACES_MOST: Final = 1000
@@ -194,7 +193,7 @@ class History:
         ]
         if len(meant) > _PLACES_MOST or len(meant) == len(self._places):
             return ""
-        return f" AND (id & {_SERIES}) >> {schema.MAGNITUDE_BITS} IN ({','.join(map(str, meant))})"
+        return f" AND (id & {schema.SERIES_MASK}) >> {schema.MAGNITUDE_BITS} IN ({','.join(map(str, meant))})"
 
     def _slots(self, since_s: float, until_s: float, tier: Tier, meant: str = "") -> Iterator[tuple[int, Slot]]:
         step, first = tier.step_s, int(since_s) // tier.step_s * tier.step_s
@@ -209,7 +208,7 @@ class History:
         )
         for id, *numbers in rows:
             last = max(last, id >> schema.SERIES_BITS)
-            yield id & _SERIES, Slot(id >> schema.SERIES_BITS, step, *numbers)
+            yield id & schema.SERIES_MASK, Slot(id >> schema.SERIES_BITS, step, *numbers)
         if tier.finer is None:
             return
         rest: dict[tuple[int, int], Slot] = {}

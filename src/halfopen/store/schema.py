@@ -11,6 +11,7 @@ APPLICATION_ID: Final = 0x684F706E
 # The id of a value is its time slot and its series in one number, so the rows of a table lie in the order of time: a
 # stretch of time is a range of ids, new rows come at the end, and no second index has to be kept.
 SERIES_BITS: Final = 24
+SERIES_MASK: Final = (1 << SERIES_BITS) - 1
 MAGNITUDE_BITS: Final = 3
 PLACES_MOST: Final = 1 << (SERIES_BITS - MAGNITUDE_BITS)
 
@@ -72,7 +73,7 @@ def value_id(at_s: int, place: int, magnitude: int) -> int:
 
 def parts_of(id: int) -> tuple[int, int, int]:
     """The start of the slot, the place and the magnitude in the id of a value."""
-    series = id & ((1 << SERIES_BITS) - 1)
+    series = id & SERIES_MASK
     return id >> SERIES_BITS, series >> MAGNITUDE_BITS, series & ((1 << MAGNITUDE_BITS) - 1)
 
 

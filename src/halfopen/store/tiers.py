@@ -9,12 +9,12 @@ from typing import Final
 
 from halfopen.core.history import Retention, Tier
 from halfopen.store import schema
+from halfopen.store.schema import SERIES_MASK
 
 # How many old rows of a table are deleted in one transaction: a few milliseconds.
 SLICE: Final = 5_000
 # How many free pages of 4 KiB are given back to the file system at a time.
 _PAGES: Final = 256
-_SERIES: Final = (1 << schema.SERIES_BITS) - 1
 
 
 def roll_up(db: sqlite3.Connection, tier: Tier, slot: int) -> None:
@@ -32,11 +32,12 @@ def roll_up(db: sqlite3.Connection, tier: Tier, slot: int) -> None:
     # (sqlite.org/lang_select.html#bareagg); min(min) would be a second one, so it is asked for apart.
     db.execute(
         f"INSERT OR REPLACE INTO {tier.value} "  # noqa: S608  (the names are ours)
-        f"SELECT ? | (id & {_SERIES}), lowest, highest, total, last, n FROM ("
+        f"SELECT ? | (id & {SERIES_MASK}), lowest, highest, total, last, n FROM ("
         f"SELECT max(id) AS id, last, (SELECT 0) AS unused FROM {finer.value} WHERE id >= ? AND id < ? "
-        f"GROUP BY id & {_SERIES}) JOIN ("
-        f"SELECT id & {_SERIES} AS series, min(min) AS lowest, max(max) AS highest, sum(sum) AS total, sum(count) AS n "
-        f"FROM {finer.value} WHERE id >= ? AND id < ? GROUP BY id & {_SERIES}) ON series = id & {_SERIES}",
+        f"GROUP BY id & {SERIES_MASK}) JOIN ("
+        f"SELECT id & {SERIES_MASK} AS series, min(min) AS lowest, max(max) AS highest, sum(sum) AS total, "
+        f"sum(count) AS n FROM {finer.value} WHERE id >= ? AND id < ? GROUP BY id & {SERIES_MASK}) "
+        f"ON series = id & {SERIES_MASK}",
         (began_s << schema.SERIES_BITS, first, end, first, end),
     )
 

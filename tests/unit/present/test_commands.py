@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from halfopen.present import commands
+from halfopen.present import commands, reader, terminal
 
 LONG = "halfopen release --netns /proc/25334/fd/3 --listener '[2001:db8::1]:80' --source 10.9.255.0/24 --older-than 3s"
 TWO = "halfopen tune apply --netns 'a b' --set somaxconn=4096 && halfopen tune listener :80 --backlog 99 --netns 'a b'"
@@ -86,19 +86,24 @@ def test_after_sudo_every_command_is_by_sudo(monkeypatch: pytest.MonkeyPatch, tm
     assert commands.runnable("halfopen watch") == f"sudo {ours} watch"
 
 
-def test_sudo_is_seen_only_right_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUDO_UID", "1000")
-    assert commands.runnable("kill -CONT 7") == "kill -CONT 7"  # a shell that sudo started is root's
-    above = Path("/proc/self/comm")
-    monkeypatch.setattr(commands.os, "getppid", lambda: "self")
-    mine = above.read_text(encoding="ascii")
-    above.write_text("sudo", encoding="ascii")
-    try:
-        assert commands.runnable("kill -CONT 7") == "sudo kill -CONT 7"
-        monkeypatch.setenv("SUDO_UID", "0")
-        assert commands.runnable("kill -CONT 7") == "kill -CONT 7"
-    finally:
-        above.write_text(mine.rstrip("\n"), encoding="ascii")
+def test_the_rights_are_those_of_whoever_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loader:
+        def has(self, capability: str) -> bool:
+            return capability in ("CAP_BPF", "CAP_PERFMON")
+
+        def of_machine(self) -> bool:
+            return True
+
+        def by_sudo(self) -> bool:
+            return True
+
+    monkeypatch.undo()
+    monkeypatch.setattr(reader, "_rights", Loader())
+    assert (commands.may_change(), commands.may_load()) == (False, True)
+    assert commands.runnable("kill -CONT 7") == "sudo kill -CONT 7"
+    monkeypatch.setenv(terminal.FOR_OTHERS, "1")
+    assert (commands.may_change(), commands.may_load()) == (False, False)
+    assert commands.runnable("kill -CONT 7") == "kill -CONT 7"
 
 
 def _program(tmp_path: Path, name: str) -> str:
