@@ -15,7 +15,7 @@ from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.model.closing_addresses import peer_ids, remote_text
 from halfopen.core.model.closing_ages import StateAges, ages
 from halfopen.core.model.closing_kinds import Signature, signatures, unanswered
-from halfopen.core.model.closing_ports import Destination, destinations_of
+from halfopen.core.model.closing_ports import Destination, destinations_of, ports_given_up
 from halfopen.core.model.numbering import numbered
 from halfopen.core.sample.closing import (
     CLOSE_WAIT,
@@ -159,6 +159,7 @@ def build_closing(now: OpenSockets, ports: NDArray[Any], before: OpenSockets | N
     fin_timeout = now.numbers("tcp_fin_timeout")
     found = ages(now.rows, *map(float, fin_timeout[:1]))
     kinds = signatures(now.rows)
+    ports = np.union1d(ports, ports_given_up(now))
     incoming = np.isin(now.rows["local_port"], ports)
     seconds = None if before is None else now.looked_at_s - before.looked_at_s
     groups = _groups(now, found, kinds, incoming)

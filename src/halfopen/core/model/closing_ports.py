@@ -72,3 +72,17 @@ def port_room(now: OpenSockets) -> int:
         if first.isdigit() and (last or first).isdigit():
             reserved += max(0, min(int(last or first), high) - max(int(first), low) + 1)
     return max(0, high - low + 1 - reserved)
+
+
+def ports_given_up(now: OpenSockets) -> NDArray[Any]:
+    """The local ports of connections that came to a listener which is closed, as in a server that ends, (K,).
+
+    connect() takes no port outside of its range, and a program that binds one takes it for a single connection.
+    """
+    limits = now.numbers("ip_local_port_range")
+    if len(limits) != 2:
+        return np.empty(0, dtype=np.uint16)
+    counts = np.bincount(now.rows["local_port"], minlength=1)
+    # Those of connect(): limits[0] to limits[1].
+    counts[limits[0] : limits[1] + 1] = 0
+    return np.flatnonzero(counts > 1)

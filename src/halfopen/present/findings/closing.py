@@ -124,6 +124,12 @@ def _handed(f: Finding) -> str:
     )
 
 
+@lead("not-accepted")
+def _not_accepted(f: Finding) -> tuple[str, str]:
+    brief = tr("{connections} wait to be accepted", connections=_connections(f))
+    return brief, listed([_oldest(f), tr("the program that listens accepts too slowly")])
+
+
 @lead("close-wait-unaccepted")
 def _close_wait_unaccepted(f: Finding) -> tuple[str, str]:
     brief = tr("{connections} hung up before they were accepted", connections=_connections(f))
@@ -340,4 +346,4 @@ def _receiver_pruned(f: Finding) -> tuple[str, str]:
     text = tr(
         "received data was discarded for lack of memory ({counters}, since the namespace was made)", counters=counted
     )
-    return text, ""
+    return text, tr("programs read too slowly, or tcp_rmem or the memory limit of a cgroup is too small")

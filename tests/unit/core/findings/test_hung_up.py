@@ -123,6 +123,26 @@ def test_a_stopped_process_is_the_cause_of_all_that_waits_for_it(why: str, words
     assert {one.id for one in found(rows)} == {"close-wait-stuck", "slow-reader"}
 
 
+def test_connections_that_wait_for_accept_are_told() -> None:
+    row = {"state": ESTABLISHED, "inode": 0, "local_port": 8080, "unread": 100}
+    [one] = found([row] * 9)
+    assert (one.id, one.level) == ("not-accepted", Level.NOTICE)
+    assert [command(cure) for cure in one.cures] == ["halfopen diagnose --for 10s"]
+    assert not found([{**row, "sent_ms": 9000, "received_ms": 9000}] * 9)
+
+
+def test_the_clients_of_a_listener_that_is_closed_are_no_pool() -> None:
+    """As of a server that ends, and waits for them: their local port is none that connect() takes."""
+    rows = [{"local_port": 8080, "remote": 0x0B000000 + i, "remote_port": 40_000 + i} for i in range(12)]
+    [one] = judged(evidence(sockets(*rows))).findings
+    assert (one.id, one.text("peer")) == ("close-wait-stuck", "clients of :8080")
+    [two] = judged(evidence(sockets(*rows), sockets(*rows, at_s=90.0))).findings
+    assert (two.id, two.count("came"), two.count("left")) == ("close-wait-stuck", 0, 0)
+    # One that the program bound itself.
+    [pool] = judged(evidence(sockets(rows[0]))).findings
+    assert pool.id == "close-wait-idle-pool"
+
+
 def test_a_pool_of_a_stopped_process_is_still_a_pool() -> None:
     [one] = found([{"state": CLOSE_WAIT}] * 6, stopped={PID: "T"})
     assert one.id == "close-wait-idle-pool"

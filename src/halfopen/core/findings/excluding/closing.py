@@ -25,6 +25,7 @@ _STATES: Final[tuple[tuple[tuple[int, ...], str, tuple[str, ...]], ...]] = (
     ((CLOSE_WAIT,), "close-wait-unanswered", ("close-wait-leak",)),
     ((CLOSE_WAIT,), "close-wait-unaccepted", ()),
     ((CLOSE_WAIT,), "close-wait-memory", ()),
+    ((ESTABLISHED,), "not-accepted", ()),
     ((ESTABLISHED,), "idle-leak", ("pool-all-idle",)),
     ((ESTABLISHED, CLOSE_WAIT), "peer-silent", ()),
     ((ESTABLISHED,), "slow-reader", ()),

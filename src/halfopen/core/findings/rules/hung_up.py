@@ -31,7 +31,7 @@ from halfopen.core.findings.served import (
 )
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
-from halfopen.core.sample.closing import CLOSE_WAIT
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
 
 @rule(
@@ -119,6 +119,23 @@ def _why(e: Evidence, group: SocketGroup, id: str) -> tuple[tuple[Fact, ...], tu
     if is_handed(e, group):
         return (Fact("listens", 0),), shown
     return (), ((LookAtProcess(group.pid, id),), *shown) if group.pid else shown
+
+
+@rule(
+    "not-accepted",
+    Level.NOTICE,
+    title="connections wait for accept()",
+    doc="ESTABLISHED, and no process holds the connection yet: it has been in the accept queue for 10 s or more",
+    unless="the program accepted each connection, or they are younger",
+    advice="`halfopen diagnose` tells why the program that listens does not accept, or too slowly",
+    needs=NEEDS,
+    rare=True,
+)
+def not_accepted(e: Evidence) -> Iterator[Hit]:
+    for group in groups_of(e, Signature.UNACCEPTED):
+        if group.state == ESTABLISHED and group.oldest_s >= AT_WORK_S:
+            cures = look_twice(e, "not-accepted", command="diagnose")
+            yield Hit(Level.NOTICE, who(e, group), cures=cures)
 
 
 @rule(
