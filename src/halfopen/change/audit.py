@@ -20,8 +20,8 @@ ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
 _NAME: Final = "audit.jsonl"
 # The commands that take the path as an option, by the action they record.
 _OPTION: Final = {"release": "--audit-log PATH or "}
-# How long to wait for the lock: another writer holds it while it pushes a line to the disk. Without the lock the line
-# is appended all the same, see `files.append`.
+# How long to wait for the lock, which another writer holds while it syncs a line to the disk. If the wait fails, the
+# line is appended without the lock (`files.append`).
 _WAIT_S: Final = 5.0
 
 
@@ -58,7 +58,7 @@ class AuditLog:
         Raises: HalfopenError "audit" when it cannot be written; the caller must then leave the system as it is.
         """
         stamped = {"schema": "halfopen.audit/1", "time": time.time(), **record}
-        # A word of the command line that is not UTF-8 is written as a JSON escape.
+        # Arguments of the command line that are not UTF-8 are written as JSON escapes.
         line = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
         try:
             self._append(line)
@@ -85,17 +85,17 @@ class AuditLog:
         files.make_directory(directory)
         fd = files.open_to_append(self.path, devices=True)
         try:
-            # A device is shared: another process may hold its lock forever.
+            # A device such as /dev/null is shared, and another process may hold its lock forever.
             alone = stat.S_ISREG(os.fstat(fd).st_mode) and files.lock(fd, _WAIT_S)
-            # Begin a new line if the last one was left torn, or this record would be lost in it.
+            # If a crash left the last line incomplete, begin a new one: the record would be unreadable behind it.
             files.append(fd, line if files.ends_in_a_line(fd) else b"\n" + line, alone=alone)
         finally:
             os.close(fd)
 
 
 def _to_journal(record: dict[str, Any]) -> None:
-    """Hand a record to systemd's journal, if there is one. The file is the record and the journal a courtesy: halfopen
-    does not wait for the journal, and nothing fails because of it.
+    """Copy a record to systemd's journal, if there is one. The file is what counts: halfopen does not wait for the
+    journal, and ignores its errors.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:

@@ -1,5 +1,5 @@
 """Blocks of sources: a table of ours in nf_tables, in the namespace of the calling thread, whose elements the kernel
-forgets when their time is up. By the `nft` command, which is told numbers and prefixes alone, never words of a user.
+removes when their time is up. Changed by the `nft` command, which gets only numbers and prefixes, never a user's text.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _ALL_PORTS: Final = "0-65535"
 # Before connection tracking, so that a flood does not fill its table.
 _PRIORITY: Final = -300
 _WITHIN_S: Final = 30.0
-# Another command's turn. Any process of the namespace can keep others from theirs, so it is not waited for longer.
+# How long to wait for another command. Any process of the namespace could hold the lock forever, so not longer.
 _TURN_S: Final = 5.0
-# A firewall that is loaded anew (`nft flush ruleset`) takes our table with it.
+# Reloading a firewall (`nft flush ruleset`) removes our table: create it and try again, this often.
 _TRIES: Final = 5
 _MAKE: Final = f"""
 table inet {TABLE} {{
@@ -43,7 +43,7 @@ table inet {TABLE} {{
 
 
 class BlockedSource(Struct, frozen=True):
-    """A source that is blocked: to one port or to all (None), for this many seconds more."""
+    """A blocked source: for one port or all (None), with the seconds that are left."""
 
     source: Network
     port: int | None
@@ -61,9 +61,9 @@ def blocked() -> list[BlockedSource]:
 
 
 def block(sources: Sequence[Network], port: int | None, for_s: float) -> None:
-    """Block sources from now on for that long; a block that is there already is set anew.
+    """Block sources for `for_s` seconds from now; the time of an existing block is set anew.
 
-    All of them or, where that fails, none. Raises: MustNotBlock where a block overlaps another; else as `blocked`.
+    All sources or, if that fails, none. Raises: MustNotBlock if a block would overlap another; as `blocked`.
     """
     with _alone():
         for tries_left in reversed(range(_TRIES)):
@@ -71,7 +71,8 @@ def block(sources: Sequence[Network], port: int | None, for_s: float) -> None:
             must_not_overlap(sources, port, there)
             lines = [] if _document() else [_MAKE]
             for source in sources:
-                # One that is there already goes first; its time may be up before nft has looked for it.
+                # Delete an existing block first, to set its time anew. It is added before that, because nft would
+                # refuse to delete a block that has just expired.
                 lines += [_change("add", source, port), _change("delete", source, port)]
                 lines.append(_change("add", source, port, f" timeout {math.ceil(for_s)}s"))
             try:
@@ -83,22 +84,22 @@ def block(sources: Sequence[Network], port: int | None, for_s: float) -> None:
 
 
 def unblock(gone: Iterable[BlockedSource]) -> None:
-    """Take these blocks away; with the last of them, the table. Raises: as `blocked`."""
+    """Remove these blocks, and the table with the last block. Raises: as `blocked`."""
     ends = {(one.source, one.port) for one in gone}
     with _alone():
         try:
             if ends.issuperset((one.source, one.port) for one in blocked()):
                 _nft(f"delete table inet {TABLE}")
                 return
-            # The time of one may be up before nft has looked for it.
+            # Added before it is deleted, because nft would refuse to delete a block that has just expired.
             _nft("\n".join(_change(word, *one) for one in ends for word in ("add", "delete")))
-        except _Missing:  # the table is gone, and so are they
+        except _Missing:  # the table is gone, and all blocks with it
             return
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """No other command changes the blocks of this namespace meanwhile."""
+    """Keep other commands from changing the blocks of this namespace meanwhile."""
     fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         files.lock(fd, _TURN_S)
@@ -108,7 +109,7 @@ def _alone() -> Iterator[None]:
 
 
 def must_not_overlap(sources: Sequence[Network], port: int | None, there: Iterable[BlockedSource]) -> None:
-    """See that nf_tables would take these blocks beside those that are there. Raises: MustNotBlock."""
+    """Check that nf_tables accepts these blocks beside the existing ones. Raises: MustNotBlock."""
     for i, source in enumerate(sources):
         for other in sources[:i]:
             if _overlap(source, other):
@@ -141,7 +142,7 @@ def _element(source: Network, port: int | None) -> str:
 
 
 def _document() -> list[dict[str, Any]]:
-    """What nft lists of our table; nothing where there is none."""
+    """Our table as nft lists it in JSON; empty if there is none."""
     try:
         text = _nft("", "-j", "list", "table", "inet", TABLE)
     except _Missing:

@@ -1,4 +1,4 @@
-"""Have the kernel drop its caches of files: /proc/sys/vm/drop_caches."""
+"""Dropping the kernel's file caches: /proc/sys/vm/drop_caches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privile
 from halfopen.linux import proc
 
 PATH: Final = "/proc/sys/vm/drop_caches"
-# mm/vmscan.c, fs/drop_caches.c: 1 the page cache, 2 unused inodes and dentries; 4: say nothing in the kernel's log.
+# mm/vmscan.c, fs/drop_caches.c: 1 the page cache, 2 unused inodes and dentries; 4: no message in the kernel's log.
 _PAGES, _BOTH, _QUIET = 1, 3, 4
 
 
 def may_drop(path: str = PATH) -> None:
-    """See that it could be done, and that this is the machine's own root, not a container's. Changes nothing.
+    """Check that caches can be dropped, and that this is root of the machine, not of a container. Changes nothing.
 
     Raises: NotPermitted, Unsupported.
     """
@@ -32,7 +32,9 @@ def may_drop(path: str = PATH) -> None:
 
 
 def drop(inodes: bool, path: str = PATH) -> None:
-    """Drop the page cache, with `inodes` unused inodes and dentries too, and wait for it. Raises: KernelError."""
+    """Drop the page cache, and with `inodes` unused inodes and dentries, and wait until it is done. Raises:
+    KernelError.
+    """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:

@@ -18,14 +18,14 @@ from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
 
 LEAVE: Final = 0xFFFFFFFF
-"""Of an option in MEANT: leave it. Of `state` and `unread`: any will do."""
-# How many changes are made per jiffy when they are made slowly, for the longest jiffy (HZ = 100).
+"""As an option in MEANT: do not change it. As `state` or `unread`: do not check it."""
+# How many changes are made per jiffy with `slowly`, for the longest jiffy (HZ = 100).
 _A_JIFFY: Final = 500
 _JIFFY_S: Final = 0.01
 
 
 def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
-    """Rows (n,) of dtype MEANT with these options, and without a condition."""
+    """Rows (n,) of dtype MEANT with these options and no conditions."""
     rows = np.full(n, LEAVE, dtype="<u4").repeat(len(bpf_records.MEANT.names or ())).view(bpf_records.MEANT)
     if options is not None:
         values = {
@@ -44,8 +44,8 @@ def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
 class Closers(Closable):
     """The loaded programs, with room for that many victims (Linux 6.5). Close it, or use it as a context manager.
 
-    Every method acts on the calling thread's namespace and gives the records ACTED of the connections that were still
-    as they were meant to be, (n,) unless it says otherwise.
+    Every method acts on the calling thread's namespace. It returns records (n,) ACTED of the connections that still met
+    their conditions, and so were changed, unless it says otherwise.
     """
 
     way: Final = "bpf"
@@ -82,8 +82,8 @@ class Closers(Closable):
     def retrofit(
         self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, *, slowly: bool = False
     ) -> NDArray[Any]:
-        """Set the options of rows (K,) MEANT on the connections with these cookies (K,). slowly: with pauses, for
-        probes that leave at once: half as many a jiffy as a CPU takes from loopback and veth (netdev_max_backlog).
+        """Set the options of rows (K,) MEANT on the connections with these cookies (K,). slowly: with pauses, if the
+        probes leave at once: per jiffy half as many as a CPU's queue for loopback and veth holds (netdev_max_backlog).
 
         Raises: KernelError.
         """
@@ -92,9 +92,9 @@ class Closers(Closable):
     def retrofit_all(
         self, options: KeepaliveOptions, states: int, least_quiet: int
     ) -> Generator[memoryview, None, None]:
-        """Set options on every connection in these states (a bit each) that has been quiet for that many jiffies.
-        Yields the records ACTED of the connections that were set, as bytes, some at a time; the next ones overwrite
-        them. A caller that stops iterating leaves the remaining connections unchanged.
+        """Set options on every connection in these states (one bit each) that has been quiet for this many jiffies.
+        Yields the records ACTED of the changed connections, as bytes, in pieces that the next one overwrites. A caller
+        that stops iterating leaves the remaining connections unchanged.
 
         Raises: KernelError.
         """

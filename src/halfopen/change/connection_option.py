@@ -16,8 +16,8 @@ def state_of(s: socket.socket) -> int:
 
 
 def set_options(s: socket.socket, wanted: KeepaliveOptions) -> KeepaliveOptions:
-    """Set options and return what they were. Keepalive goes first: if the idle time is over already, the first probe
-    leaves at once. Raises: OSError.
+    """Set options and return the old values. SO_KEEPALIVE is set first: TCP_KEEPIDLE rearms the timer only while it is
+    on, and lets the first probe leave at once if the connection was idle for that long already. Raises: OSError.
     """
     options = (
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, None if wanted.on is None else int(wanted.on)),
@@ -34,5 +34,5 @@ def set_options(s: socket.socket, wanted: KeepaliveOptions) -> KeepaliveOptions:
 
 
 def shut_down(s: socket.socket) -> None:
-    """Send the FIN that the program did not. Raises: OSError."""
+    """Send the FIN that the program has not sent. Raises: OSError."""
     s.shutdown(socket.SHUT_WR)

@@ -1,6 +1,7 @@
 """SOCK_DESTROY: drop request sockets, many in one send(). Needs CAP_NET_ADMIN and CONFIG_INET_DIAG_DESTROY.
 
-A destroyed request leaves silently: no RST, no counter moves, so the caller keeps the record (`change.audit`).
+A destroyed request disappears silently, without an RST and without a counter, so the caller records it
+(`change.audit`).
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privile
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.wire import exact_sockets, inet_diag
 
-# Each refused message is answered with one small datagram; a whole batch of refusals must fit.
+# The kernel answers each refused message with a small datagram; the refusals of a whole batch must fit.
 _RECEIVE_BUFFER: Final = 8 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
 BATCH: Final = 512
-# For a look: whichever socket there is.
+# As a cookie in a look: match any socket.
 NO_COOKIE: Final = inet_diag.NO_COOKIE
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
-# An answer that does not fit is a full socket's, and of no interest.
+# Room for the answer about a request. A longer one is about a full socket, and may be cut off.
 _ANSWER_BYTES: Final = 1024
 
 
 class Counts(Struct):
-    """Counts of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the
-    last).
+    """Counts of the requests to destroy: released, gone (completed or expired before), failed (`errno`: of
+    the last).
     """
 
     released: int = 0
@@ -64,22 +65,23 @@ def _prepare(s: socket.socket) -> None:
     ):
         try:
             s.setsockopt(socket.SOL_SOCKET, force, size)
-        except PermissionError:  # in a user namespace: as much as rmem_max allows
+        except PermissionError:  # in a user namespace: then rmem_max limits the buffer
             s.setsockopt(socket.SOL_SOCKET, plain, size)
 
 
 def probe(s: socket.socket) -> None:
-    """Learn whether the kernel would destroy sockets for us in the calling thread's namespace, without destroying any.
+    """Check whether the kernel would destroy sockets for us in the calling thread's namespace, without destroying any.
 
     Raises: NotPermitted without CAP_NET_ADMIN over the namespace, Unsupported without CONFIG_INET_DIAG_DESTROY,
-    KernelError where there was no answer.
+    KernelError if there was no answer.
     """
     import numpy as np
 
     from halfopen.core.sample import REQUEST
 
-    # The kernel looks for the socket before it checks the privilege (`inet_diag_cmd_exact()`, then
-    # `tcp_diag_destroy()`), so asking for a socket that cannot exist tells only whether the kernel can destroy any.
+    # The kernel looks the socket up before it checks the privilege (`inet_diag_cmd_exact()`, then
+    # `tcp_diag_destroy()`), so a request for a socket that cannot exist shows only whether the kernel supports the
+    # operation.
     if not has_net_admin():
         check(errno.EPERM)
     nobody = np.zeros(1, dtype=REQUEST)
@@ -91,7 +93,7 @@ def probe(s: socket.socket) -> None:
 
 
 def check(code: int) -> None:
-    """Raise the error that says what to do, if an errno means that every request would be refused.
+    """Raise an error, with advice, if the errno means that every request would be refused.
 
     Raises: NotPermitted, Unsupported.
     """
@@ -109,12 +111,12 @@ def check(code: int) -> None:
 
 
 def destroy(s: socket.socket, requests: NDArray[Any], counts: Counts | None = None) -> Counts:
-    """Destroy N request sockets (dtype REQUEST, with their cookies) in batches and count what became of them.
+    """Destroy N request sockets (dtype REQUEST, with their cookies) in batches, and count the outcomes.
 
     counts: what to count in, batch by batch, for who wants to know how far it came when it raises.
 
-    Raises: NotPermitted, Unsupported, KernelError (the answers were lost); ValueError for one without a cookie: if it
-    were gone by now, the kernel would take its listener for it (`inet_lookup()`) and close that.
+    Raises: NotPermitted, Unsupported, KernelError (the answers were lost); ValueError for a request without a cookie:
+    if that were gone by now, the kernel would find its listener instead (`inet_lookup()`), and close it.
     """
     if (requests["cookie"] == NO_COOKIE).any():
         raise ValueError("a request without a cookie is never destroyed")
@@ -134,10 +136,10 @@ def destroy(s: socket.socket, requests: NDArray[Any], counts: Counts | None = No
 
 
 def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
-    """Those of N requests (dtype REQUEST, at most BATCH) that are half-open at this moment, as they are now.
+    """The requests among N (dtype REQUEST, at most BATCH) that are half-open at this moment, as they are now.
 
-    With a cookie the very same request is meant, with `NO_COOKIE` whichever there is between these addresses and ports;
-    what is returned has cookies. Raises: KernelError.
+    A request with a cookie is matched exactly, one with `NO_COOKIE` by its addresses and ports. The returned rows have
+    cookies. Raises: KernelError.
     """
     still: list[bytes] = []
     answer = bytearray(_ANSWER_BYTES)
@@ -147,16 +149,16 @@ def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
             found = exact_sockets.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
             if found is not None:
                 still.append(found)
-    except BlockingIOError:  # the kernel has answered before send() returned: there are no more
+    except BlockingIOError:  # the kernel answers before send() returns: there are no more
         return exact_sockets.rows(still)
     except OSError as e:
         raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
 
 
 def _refusals(s: socket.socket, requests: NDArray[Any]) -> list[int]:
-    """Ask the kernel to destroy N requests, (N,) REQUEST, at most BATCH; the errno of each that it refused.
+    """Ask the kernel to destroy N requests, (N,) REQUEST, at most BATCH. Returns the errno of each refusal.
 
-    Raises: KernelError when the request was not sent, or its answers were lost.
+    Raises: KernelError if the messages were not sent or the answers were lost.
     """
     try:
         s.send(exact_sockets.destroy_requests(requests))
@@ -166,7 +168,7 @@ def _refusals(s: socket.socket, requests: NDArray[Any]) -> list[int]:
 
 
 def _received(s: socket.socket) -> Iterator[memoryview]:
-    """All answers to the batch just sent. The kernel has answered before send() returns, so none is waited for."""
+    """All answers to the batch just sent. The kernel answers before send() returns, so there is nothing to wait for."""
     while True:
         try:
             yield memoryview(s.recv(32 * 1024, socket.MSG_DONTWAIT))

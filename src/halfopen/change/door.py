@@ -1,8 +1,8 @@
-"""The door: held for chosen half-open connections, it keeps them from finishing their handshake (bpf/door.bpf.c).
+"""The door: while it is held for half-open connections, they cannot finish their handshake (bpf/door.bpf.c).
 
-The program is attached to the root of the cgroup tree by a link. So it sees the packets of every listener there is, all
-SO_REUSEPORT members and containers included, displaces no filter of any application, and is taken off by the kernel
-when the link's descriptor goes: with `close`, or with the process, however that ends.
+The program is attached to the root of the cgroup tree by a link. So it sees the packets of every listener of the
+machine, including all members of SO_REUSEPORT groups and containers, and replaces no filter of an application. The
+kernel detaches it when the descriptor of the link is closed, at the latest when the process ends.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.closable import Closable
 from halfopen.linux.libc import LIBC
 
-# For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
-# MOST connections mistakes more, and holds all of them the same.
+# A word of 64 bits for each connection: then about one in a thousand others looks like a held one. With more than MOST
+# connections the share of such mistakes rises; held connections are never missed.
 MOST: Final = 4 * 1024 * 1024
-# Enough for most releases, and 128 KB of the kernel's memory. The object has this size where no other is asked for.
+# The size of the map in the object: enough for most releases, and 128 KB of kernel memory.
 USUAL: Final = 16 * 1024
 _FEWEST: Final = 1024
-# The door opens by itself this long after `keep` was last called; later than _TOO_LATE_S nobody may count on it.
+# The program lets packets through this long after the last `keep`. `keep` returns False if it is called later than
+# _TOO_LATE_S after the one before.
 _OPENS_AFTER_S: Final = 3.0
 _TOO_LATE_S: Final = 2.0
 _INET6: Final = 10
 _MEMBARRIER_GLOBAL: Final = 1
-# asm/unistd.h; there is no wrapper in libc.
+# asm/unistd.h; libc has no wrapper.
 _SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "loongarch64": 283}
 
 
@@ -67,12 +68,12 @@ def _parts(requests: NDArray[Any]) -> Iterator[NDArray[np.uint64]]:
     yield ends["remote_port"].astype(np.uint64) | ends["local_port"].astype(np.uint64) << np.uint64(16)
 
 
-# The same for all doors of this process, and unknown to whoever chooses addresses and ports.
+# The seed of the hash, one for all doors of this process, and unknown to attackers who choose addresses and ports.
 _SEED: Final = np.uint64(int.from_bytes(os.urandom(8), "little"))
 
 
 def hashes(requests: NDArray[Any]) -> NDArray[np.uint64]:
-    """The numbers by which N requests (dtype REQUEST) are known at the door, (N,)."""
+    """The hashes by which the door recognises N requests (dtype REQUEST), (N,)."""
     found = np.full(len(requests), _SEED)
     for part in _parts(requests):
         found ^= part
@@ -82,7 +83,7 @@ def hashes(requests: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def barrier() -> None:
-    """Wait until all packets that were being taken in are through (synchronize_rcu()).
+    """Wait until all packets that are being received now have passed (synchronize_rcu()).
 
     Raises: Unsupported, KernelError.
     """
@@ -98,19 +99,20 @@ def barrier() -> None:
 
 
 def _in_ns(seconds: float) -> int:
-    """CLOCK_MONOTONIC that many seconds from now, as the program reads it."""
+    """CLOCK_MONOTONIC in this many seconds, ns."""
     return time.monotonic_ns() + int(seconds * 1e9)
 
 
 class Door(Closable):
-    """The loaded program. It is attached while the door is `held`, and at no other time. Close it, or use it as a
+    """The loaded program, which is attached only while the door is `held`. Close it, or use it as a
     context manager.
     """
 
     def __init__(self, capacity: int = USUAL) -> None:
-        """capacity: for how many connections at a time it is to tell the held ones from others well.
+        """capacity: for how many connections at a time the Bloom filter is sized.
 
-        Raises: Unsupported, NotPermitted, KernelError: also what attaching it would raise."""
+        Raises: Unsupported, NotPermitted, KernelError, also for what attaching it would raise.
+        """
         self.capacity = max(_FEWEST, min(capacity, MOST))
         words = 1 << (self.capacity - 1).bit_length()
         self._shift = 64 - (words.bit_length() - 1)
@@ -138,7 +140,7 @@ class Door(Closable):
             raise
 
     def close(self) -> None:
-        """Take the program off: the door is gone."""
+        """Detach and unload the program."""
         self._loaded.close()
         if self._cgroup >= 0:
             os.close(self._cgroup)
@@ -146,15 +148,15 @@ class Door(Closable):
 
     @property
     def turned_away(self) -> int:
-        """Packets of held connections that came meanwhile; a few less where two CPUs counted at once."""
+        """How many packets of held connections were dropped; slightly too low if two CPUs counted at once."""
         return int(self._turned_away[0])
 
     @contextmanager
     def held(self, *connections: NDArray[np.uint64]) -> Iterator[None]:
         """Hold the door for connections of the calling thread's namespace (their `hashes`, in any number of arrays):
-        meanwhile none of them can finish, for as long as `keep` is called often enough.
+        none of them can finish inside the `with`, as long as `keep` is called often enough.
 
-        One holder at a time, others wait. Raises: NotPermitted, Unsupported, KernelError.
+        One holder at a time; others wait. Raises: NotPermitted, Unsupported, KernelError.
         """
         with self._lock:
             yield from self._hold(connections)
@@ -167,14 +169,14 @@ class Door(Closable):
             self._lapsed[0] = 0
             self._until[0] = _in_ns(_OPENS_AFTER_S)
             with self._loaded.attached_cgroup("door", self._cgroup):
-                # A packet that was let in before may still be completing a handshake on another CPU.
+                # A packet that passed before may still be completing a handshake on another CPU.
                 barrier()
                 yield
         finally:
             self._bits[:] = 0
 
     def _places(self, connections: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
-        """The word each connection has bits in, and which."""
+        """For each connection, the index of its word and the bits in it."""
         one, six, low = np.uint64(1), np.uint64(6), np.uint64(63)
         three = one << (connections & low)
         three |= one << (connections >> six & low)
@@ -182,20 +184,20 @@ class Door(Closable):
         return (connections >> np.uint64(self._shift)).astype(np.intp), three
 
     def holds(self, connections: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which of N connections (their `hashes`) the door is held for at this moment, (N,).
+        """Which of N connections (their `hashes`) the door stops now, (N,).
 
-        It is exact in the sense that counts: the program decides by the same bits.
+        Like the program, it may take another connection for a held one, but decides exactly as the program does.
         """
         places, three = self._places(connections)
         is_held: NDArray[np.bool_] = self._bits[places] & three == three
         return is_held
 
     def keep(self) -> bool:
-        """Keep holding it. False when it may have opened meanwhile: then nothing held before is certain."""
+        """Prolong the hold. False: the door may have opened since the last call, so connections may have completed."""
         if self._lapsed[0] or int(self._until[0]) - _in_ns(0) < (_OPENS_AFTER_S - _TOO_LATE_S) * 1e9:
             return False
         self._until[0] = _in_ns(_OPENS_AFTER_S)
-        # Once more: it may have opened since it was asked.
+        # Ask again: it may have opened between the question and the prolongation.
         return not self._lapsed[0]
 
     def opened(self) -> bool:

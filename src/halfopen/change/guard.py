@@ -1,7 +1,7 @@
-"""The guard (bpf/guard.bpf.c, or a rung in front of it): loaded, told what it needs to know, and attached to a
-namespace's devices, at tc ingress or (the rungs in front) by XDP.
+"""The guard (bpf/guard.bpf.c, or the program of another rung): loading it, configuring it, and attaching it to the
+devices of a namespace, at tc ingress or by XDP.
 
-Its links are gone with `close`, or with the process, however that ends; connections that it let in do not need it.
+The kernel detaches it on `close` or when the process ends. Connections that it let in do not need it any more.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ _RECORDS: Final = {
     "guard_listener": GUARDED,
     "guard_listener_counts": GUARDED_COUNTS,
 }
-# 2^36 ns: the slot of time that a secret is for (SLOT_BITS).
+# 2^36 ns: the length of the time slot that a secret is valid for (SLOT_BITS).
 _SLOT_BITS: Final = 36
 ANSWERS_FOR_S: Final = 10.0
-"""The guard ceases to answer by itself this long after `renew` was last called."""
+"""The guard stops answering this long after the last call of `renew`."""
 _FULL_SHARE: Final = 256
 _WHAT: Final = "the guard's maps"
 
 
 class GuardSettings(Struct, frozen=True):
-    """What the guard is told: when it is engaged (share: of the SYN queue, 0 to 1), SYN-ACKs a second to one prefix at
-    most, the four sizes of segments a cookie can tell for IPv4 and IPv6, ascending, the most that routes let us
-    announce, and what the namespace's sysctls say. front_mss: what the rungs in front announce; plain_timestamps:
-    tcp_timestamps is 2."""
+    """The settings of the guard. share: it answers while the SYN queue is this full (0 to 1). Also: the largest number
+    of SYN-ACKs a second to one prefix; the four values of MSS that a cookie can encode, ascending, for IPv4 and IPv6;
+    the largest MSS that routes allow; and sysctls of the namespace. front_mss: the MSS that the XDP rungs announce.
+    plain_timestamps: tcp_timestamps is 2.
+    """
 
     share: float
     most_to_prefix: int
@@ -71,7 +72,7 @@ class Guard:
     """The loaded program. Close it, or use it as a context manager."""
 
     def __init__(self, rung: str = TC) -> None:
-        """rung: of RUNGS. Raises: Unsupported where this kernel cannot, NotPermitted, KernelError."""
+        """rung: one of RUNGS. Raises: Unsupported if this kernel cannot, NotPermitted, KernelError."""
         self.rung = rung
         self._links: dict[int, int] = {}
         self._fronts: dict[int, int] = {}
@@ -109,7 +110,7 @@ class Guard:
     # --- what it knows ------------------------------------------------------------------------------------------------
 
     def tell(self, settings: GuardSettings) -> None:
-        """Have the guard go by these settings from the next packet on."""
+        """Apply these settings, from the next packet on."""
         to = self._settings
         to["share"] = round(settings.share * _FULL_SHARE)
         to["most_to_prefix"], to["mss"], to["most_mss"] = settings.most_to_prefix, settings.mss, settings.most_mss
@@ -118,11 +119,11 @@ class Guard:
         to["front_mss"], to["plain_timestamps"] = settings.front_mss, settings.plain_timestamps
 
     def is_in(self, inode: int, *, by_policy: bool = False) -> None:
-        """Let others see which namespace the guard is in, and whether a policy of `watch` armed it."""
+        """Publish for other processes which namespace the guard is in, and whether a policy of `watch` armed it."""
         self._settings["netns"], self._settings["by_policy"] = inode, by_policy
 
     def tell_local(self, prefixes: Iterable[tuple[bytes, int]]) -> None:
-        """The prefixes that are this host's own: address bytes (4 or 16), length. Raises: KernelError."""
+        """Set the prefixes that are local to this host: address bytes (4 or 16), length. Raises: KernelError."""
         wanted = {_prefix_key(address, length): True for address, length in prefixes}
         if wanted != self._local:
             self._replace(self._local, wanted)
@@ -136,12 +137,12 @@ class Guard:
             maps.drop(*self._place(key), what=_WHAT)
 
     def _place(self, key: bytes) -> tuple[int, bytes]:
-        # A whole address has a map of its own, which is faster.
+        # Full addresses go into a hash map, which is faster than the trie of prefixes.
         whole = int.from_bytes(key[:4], "little") == 128
         return (self._loaded.map_fd("local"), key[4:]) if whole else (self._loaded.map_fd("local_wide"), key)
 
     def tell_listeners(self, listeners: Iterable[tuple[bytes, int]]) -> None:
-        """The listeners that are guarded: address bytes (16, IPv4 v4-mapped) and port. Raises: KernelError."""
+        """Set the guarded listeners: address bytes (16, IPv4 v4-mapped) and port. Raises: KernelError."""
         wanted = set(listeners)
         fd = self._loaded.map_fd("listeners")
         none = np.zeros(self._cpus, dtype=GUARDED_COUNTS)
@@ -162,12 +163,12 @@ class Guard:
         self._ports = bits
 
     def renew(self) -> None:
-        """Let the guard answer for some seconds more, with secrets of this time."""
+        """Let the guard answer for some more seconds, and renew its secrets."""
         self._renew_secrets()
         self._settings["until"] = time.monotonic_ns() + int(ANSWERS_FOR_S * 1e9)
 
     def _renew_secrets(self) -> None:
-        """A secret for every slot that is new; those of this slot and the one before stay."""
+        """Draw secrets for new time slots; those of this slot and the one before stay."""
         now = time.monotonic_ns() >> _SLOT_BITS
         first = max(self._slot + 1, now - 1)
         for slot in range(first, now + 2):
@@ -184,7 +185,7 @@ class Guard:
         if ifindex in self._links:
             return
         if self.rung not in (TC, XDP):
-            # A device without an Ethernet header is left alone: its SYNs are the kernel's.
+            # These rungs attach by XDP and need an Ethernet header; on other devices the kernel handles SYNs.
             if ethernet:
                 self._links[ifindex] = xdp.attach(self._loaded.program_fd(PROGRAM), ifindex)
             return
@@ -192,8 +193,8 @@ class Guard:
         self._links[ifindex] = tcx.attach(self._loaded.program_fd(program), ifindex)
 
     def attach_front(self, ifindex: int, *, in_driver: bool = True) -> None:
-        """Of rung XDP: attach the front to a device as well, unless it is there already. in_driver: else behind the
-        driver, for trials.
+        """For rung XDP: attach the front to a device as well, unless it is there already. in_driver: False attaches it
+        behind the driver (generic XDP), for trials.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
@@ -209,19 +210,19 @@ class Guard:
             os.close(link)
 
     def detach_front(self, ifindex: int) -> None:
-        """Detach the front alone, if it is there."""
+        """Detach only the front, if there is one."""
         link = self._fronts.pop(ifindex, None)
         if link is not None:
             os.close(link)
 
     @property
     def devices(self) -> frozenset[int]:
-        """The devices that it is attached to, by their numbers."""
+        """The indices of the devices that the guard is attached to."""
         return frozenset(self._links)
 
     @property
     def fronts(self) -> frozenset[int]:
-        """Those of them that have the front as well."""
+        """The indices of the devices that have the front as well."""
         return frozenset(self._fronts)
 
     def set_mode(self, mode: int) -> None:
@@ -231,11 +232,11 @@ class Guard:
     # --- what it counted ----------------------------------------------------------------------------------------------
 
     def counts(self) -> GuardCounts:
-        """Its counters, over all CPUs. Raises: KernelError."""
+        """The counters, summed over all CPUs. Raises: KernelError."""
         return counts_of(self._loaded.map_fd("counts"), self._cpus)
 
     def counts_by_listener(self) -> dict[tuple[bytes, int], tuple[int, int, int]]:
-        """Of each listener (address, port): SYNs, answered, accepted. Raises: KernelError."""
+        """By listener (address, port): SYNs, answered, accepted. Raises: KernelError."""
         keys, values = maps.read_hash(
             self._loaded.map_fd("listeners"), GUARDED, GUARDED_COUNTS, what="the guard", cpus=self._cpus
         )
@@ -251,7 +252,7 @@ class Guard:
 
 
 def _prefix_key(address: bytes, length: int) -> bytes:
-    """As a key of local_wide: the length in bits, and sixteen bytes."""
+    """A key of the map local_wide: the length in bits, and 16 bytes of address."""
     if len(address) == 4:
         address, length = V4_MAPPED + address, length + 96
     return length.to_bytes(4, "little") + address

@@ -1,4 +1,6 @@
-"""The journal of changed settings on the disk: locked for the whole of a command, written before the kernel is."""
+"""The journal of changed settings on the disk: locked during a command, and written before the kernel's
+settings are.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,14 @@ from halfopen.linux import files, state
 
 _NAME: Final = "tune.jsonl"
 _WAIT_S: Final = 20.0
-# Past this, and with nothing in force, the file starts anew; the one before is kept.
+# If the file is larger than this and no change is in force, a new file is begun; the last one is kept.
 _ROTATE_BYTES: Final = 1024 * 1024
 
 
 def hidden_from_us() -> str:
-    """The journal of root where there is one that this user may not read; empty otherwise.
+    """The path of root's journal if it exists and this user may not read it; empty otherwise.
 
-    Nobody but root may look into its directory: the directory is what can be seen.
+    Only root may look into its directory, so the existence of the directory is all that can be tested.
     """
     there = os.path.isdir(state.STATE_OF_ROOT) and not os.access(state.STATE_OF_ROOT, os.R_OK | os.X_OK)
     return os.path.join(state.STATE_OF_ROOT, _NAME) if there and not files.is_root() else ""
@@ -34,7 +36,7 @@ class Journal:
     def __init__(self, directory: str | None = None) -> None:
         self.directory = state.state_directory() if directory is None else directory
         self.path = os.path.join(self.directory, _NAME)
-        # Where the one before it is kept; a crash may leave it as a second name of this one.
+        # The file before this one. A crash may leave both names on one file.
         self._before = f"{self.path}.1"
         self._fd = -1
         self.ledger = Ledger()
@@ -60,9 +62,9 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[Ledger]:
-        """The journal for this process alone, a torn last line cut off.
+        """Lock the journal and yield its content; an incomplete last line is removed.
 
-        Raises: JournalError when it cannot be opened, read or locked in time, NotPermitted.
+        Raises: JournalError if it cannot be opened, read or locked in time, NotPermitted.
         """
         try:
             self._open()
@@ -73,7 +75,7 @@ class Journal:
                 data = self._read(self._fd)
                 whole = whole_lines(data)
                 if whole != len(data):
-                    # It was never pushed to the disk whole, so nothing was done on its strength.
+                    # Nothing was changed because of that line: a change begins only after its record was synced.
                     os.ftruncate(self._fd, whole)
                     os.fsync(self._fd)
                 self.ledger = self._replay(data)
@@ -94,7 +96,7 @@ class Journal:
         if not records:
             return
         data = b"".join(encode(record) for record in records)
-        # Into a copy of the ledger first: a record that cannot follow must never reach the disk.
+        # First into a copy of the ledger: a record that does not fit the earlier ones must never reach the disk.
         after = self.ledger.copy()
         for record in records:
             after.add(record)
@@ -105,7 +107,9 @@ class Journal:
         self.ledger = after
 
     def check(self) -> None:
-        """See whether it could be written, without making or changing anything. Raises: NotPermitted, JournalError."""
+        """Check whether it can be written, without creating or changing anything. Raises: NotPermitted,
+        JournalError.
+        """
         try:
             files.check_append(self.path, twin=self._before)
         except (OSError, files.Unsafe) as e:
@@ -123,7 +127,7 @@ class Journal:
                         "another halfopen tune command holds the journal",
                         hint=f"wait for it, or end it (fuser {self.path} shows it)",
                     )
-                # The process that held the lock may have begun a new file meanwhile.
+                # The process that held the lock may have begun a new file.
                 if os.path.samestat(os.fstat(fd), os.stat(self.path)):
                     break
             except FileNotFoundError:
@@ -154,7 +158,7 @@ class Journal:
             raise JournalError(f"the journal {self.path!r}, {e}", hint="repair it or move it away") from None
 
     def _rotate(self, data: bytes) -> None:
-        """Begin a new file with the last change alone, so that ids go on."""
+        """Begin a new file with only the last change, so that ids continue."""
         last = self.ledger.next_id - 1
         kept = [line for line in data.splitlines(keepends=True) if b'"id":%d,' % last in line]
         made = f"{self.path}.new"
@@ -175,7 +179,7 @@ class Journal:
         self.ledger = self._replay(b"".join(kept))
 
     def _problem(self, e: OSError | files.Unsafe) -> JournalError | NotPermitted:
-        # Another directory has another journal: what is in this one could not be undone from there.
+        # Not if this journal exists: its changes could not be undone from another directory.
         elsewhere = "" if os.path.lexists(self.path) else f"choose another directory with {state.ENVIRONMENT}"
         what, remedy = files.what_and_remedy(e, self.path, elsewhere)
         message = f"the journal {self.path!r} cannot be used: {what}"
@@ -183,7 +187,7 @@ class Journal:
 
 
 def _write(fd: int, data: bytes) -> None:
-    # Under the lock, so all of it or nothing; a crash leaves at most one torn line behind whole ones.
+    # Appended under the lock, all or nothing: a crash leaves at most one incomplete line, at the end.
     files.append(fd, data)
 
 

@@ -17,12 +17,12 @@ _OPTIONS: Final = {RETRIES: socket.TCP_SYNCNT, DEFER: socket.TCP_DEFER_ACCEPT}
 def write(s: socket.socket, key: str, value: int) -> None:
     """Set an option (key as in the journal) of the listener behind `s`.
 
-    The backlog by listen(), which on a socket that listens changes sk_max_ack_backlog alone (`__inet_listen_sk()`).
+    The backlog is set by listen(), which on a listening socket only changes sk_max_ack_backlog (`__inet_listen_sk()`).
 
-    Raises: Refused when the kernel does not take the value, Unsupported when this socket has no such option,
-    UnknownTarget when it does not listen any more, NotPermitted, KernelError. Nothing has changed then.
+    Raises: Refused if the kernel does not accept the value, Unsupported if this socket does not have the option,
+    UnknownTarget if it does not listen any more, NotPermitted, KernelError. Nothing has changed then.
     """
-    # On a socket that was shut down, listen() would open it again.
+    # If the program has called shutdown(), listen() would make the socket listen again.
     if s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_LISTEN:
         raise UnknownTarget("the socket no longer listens")
     try:

@@ -1,10 +1,10 @@
-"""The door by nf_tables, where eBPF is refused or the root of the cgroup tree is not in sight, as in a container: while
-it is held, packets of chosen connections are dropped before they reach their listener, so none of them can finish its
-handshake.
+"""The door by nf_tables, for hosts where eBPF is refused or the root of the cgroup tree is not visible, as in a
+container: while it is held, packets of chosen connections are dropped before they reach their listener, so that none of
+them can finish its handshake.
 
-A table of its own in the network namespace of the connections, with `owner`: it goes with our socket, and so with the
-process, however that ends. Each connection in it is forgotten after a few seconds, whatever becomes of us. Needs
-CAP_NET_ADMIN over the namespace, as destroying does.
+It is a table in the network namespace of the connections, with the flag `owner`: the kernel removes it with our socket,
+at the latest when the process ends. Its elements expire after a few seconds in any case. Needs CAP_NET_ADMIN over the
+namespace, as destroying sockets does.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ from halfopen.core.sample import REQUEST
 from halfopen.linux.sockets import must_not_lack
 from halfopen.wire import nft
 
-# Set, nf_tables is left alone.
+# If this environment variable is set, nf_tables is not used.
 REFUSE: Final = "HALFOPEN_REFUSE_NFT"
-# How many are held at a time: adding them takes tens of milliseconds, well within the time for which they are held.
+# How many connections are held at a time: adding them takes tens of milliseconds, much less than they are held for.
 MOST: Final = 64 * 1024
 _FORGOTTEN_AFTER_MS: Final = 5000
-# A caller that comes later than this must not rely on the door any more.
+# After this time, the caller must no longer rely on the door.
 _TOO_LATE_S: Final = 3.0
-# Behind address translation, which comes in at another hook, and before any other filter.
+# The priority of the chain: before other filters. Address translation of incoming packets is done at an earlier hook.
 _PRIORITY: Final = -300
-# One send() takes about 200 KB without a privilege over the machine.
+# Without privileges over the machine, one send() takes about 200 KB.
 _MESSAGES_A_BATCH: Final = {4: 6, 6: 3}
 _INET6: Final = 10
 _TIMEOUT_S: Final = 30
 
 
 class NftDoor:
-    """Held for the connections of one namespace, that of the thread which holds it."""
+    """The door for connections of the calling thread's namespace."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     @contextmanager
     def held(self, requests: NDArray[Any]) -> Iterator[None]:
-        """Hold the door for N requests (dtype REQUEST, at most MOST). Packets let in before may still be on their way.
+        """Hold the door for N requests (dtype REQUEST, at most MOST). Packets that passed before may still be in
+        flight.
 
-        Raises: NotPermitted, Unsupported, KernelError before anything is held.
+        Raises: NotPermitted, Unsupported, KernelError, before anything is held.
         """
         name = f"halfopen-{os.getpid()}-{time.monotonic_ns():x}"
         with _open() as s:
@@ -67,26 +68,26 @@ class NftDoor:
                         _send(s, nft.batch(*messages[at : at + most]))
                 yield
             finally:
-                # The table would go with the socket, but not at once.
+                # Closing the socket would also remove the table, but not at once.
                 _send(s, nft.batch(nft.delete_table(name)), ignore=True)
 
     def keep(self) -> bool:
-        """Whether it is certainly still held: connections are forgotten after a time, also while we were stopped."""
+        """Whether all connections are certainly still held: elements expire, also while this process is stopped."""
         return time.monotonic() < self._until
 
     def opened(self) -> bool:
-        """Whether connections may have been forgotten by now."""
+        """Whether elements may have expired by now."""
         return time.monotonic() >= self._until - _TOO_LATE_S + _FORGOTTEN_AFTER_MS / 1000
 
 
 def try_out() -> None:
-    """Stop holding it for anyone. Raises: as `NftDoor.held`."""
+    """Test whether the door can be held, without any connection. Raises: as `NftDoor.held`."""
     with NftDoor().held(np.empty(0, dtype=REQUEST)):
         pass
 
 
 def refused() -> bool:
-    """Whether nf_tables is to be left alone."""
+    """Whether nf_tables must not be used."""
     return bool(os.environ.get(REFUSE))
 
 
@@ -114,7 +115,7 @@ def _open() -> socket.socket:
 
 
 def _send(s: socket.socket, data: bytes, *, ignore: bool = False) -> None:
-    """Send a batch; the kernel has carried it out, and answered, when send() returns."""
+    """Send a batch. The kernel has carried it out and answered when send() returns."""
     codes = []
     try:
         s.send(data)
@@ -129,8 +130,8 @@ def _send(s: socket.socket, data: bytes, *, ignore: bool = False) -> None:
     if codes[0] in (errno.EPERM, errno.EACCES):
         raise NotPermitted("changing nf_tables is refused", hint="run as root (it needs CAP_NET_ADMIN)")
     if codes[0] == errno.EINVAL:
-        # Since commit 6001a930ce03 ("netfilter: nftables: introduce table ownership") (in v5.12), a table can go with
-        # the socket that made it. Kernels before refuse the flag, so the door would stay shut when we are killed.
+        # Since commit 6001a930ce03 ("netfilter: nftables: introduce table ownership") (in v5.12), a table can be
+        # removed with its socket. Older kernels refuse the flag: without it, the door would stay if we were killed.
         raise Unsupported(
             "nf_tables",
             f"this kernel's nf_tables cannot hold the door: {os.strerror(codes[0])}",
@@ -142,7 +143,7 @@ def _send(s: socket.socket, data: bytes, *, ignore: bool = False) -> None:
 
 
 def _keys(requests: NDArray[Any]) -> dict[int, NDArray[Any]]:
-    """What packets of N requests (dtype REQUEST) are known by: remote address and port, then local, padded to words."""
+    """The keys of N requests (dtype REQUEST): remote address and port, then local ones, padded to words; by family."""
     raw = np.ascontiguousarray(requests).view(np.uint8).reshape(len(requests), REQUEST.itemsize)
     local, remote = raw[:, 8:24], raw[:, 24:40]
     is_v6 = requests["family"] == _INET6
@@ -154,7 +155,7 @@ def _keys(requests: NDArray[Any]) -> dict[int, NDArray[Any]]:
         for side, at, port in ((remote, 0, raw[:, 6:8]), (local, length + 4, raw[:, 4:6])):
             address = side[chosen, :length]
             if family == 4:
-                # On a socket for both, an IPv4 address stands behind twelve bytes.
+                # A v4-mapped address: IPv4 begins at byte 12.
                 address = np.where(mapped[chosen, None], side[chosen, 12:16], address)
             keys[:, at : at + length] = address
             keys[:, at + length : at + length + 2] = port[chosen]

@@ -1,6 +1,6 @@
-"""What the options of connections were before they were changed, kept in a file for the undo.
+"""The options of connections before a change, kept in a file for the undo.
 
-The file is not pushed to the disk: where the kernel stops, so do the connections.
+The file is not synced to the disk: if the kernel crashes, the connections are gone as well.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from halfopen.wire.bpf_records import ACTED
 
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = "connections-"
-# The suffix of a record whose change is still being made. If halfopen was killed meanwhile, no process holds its lock.
+# The suffix of a record whose change is not finished. If no process holds its lock, halfopen was killed during the
+# change.
 _OPEN: Final = ".open"
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_HEAD: Final = 4096
 
 
 class OptionsRecord(Struct, frozen=True, eq=False):
-    """Of K connections of a namespace, identified by their cookies, the options as they were: (K,) ACTED."""
+    """The old options of K connections of a namespace, identified by their cookies: (K,) ACTED."""
 
     where: Namespace
     rows: NDArray[Any]
 
 
 class OpenRecord(Closable):
-    """A record while the change is made. `begin` it, and `keep` it for an undo, or `drop` it where there is nothing to
-    undo. One that was begun and is only closed, or whose process is killed, is among those that `left_open` names.
+    """A record during the change. Call `begin`, then `keep` it for an undo, or `drop` it if there is nothing to undo. A
+    record that was begun and then only closed, or whose process was killed, is listed by `left_open`.
     """
 
     def __init__(self, where: Namespace) -> None:
-        """Make an empty record, 0600 in a directory 0700, before anything is changed. Those of earlier boots, whose
-        connections are gone, are removed. Raises: JournalError.
+        """Create an empty record, 0600 in a directory 0700, before anything is changed. Removes records of earlier
+        boots, whose connections are gone. Raises: JournalError.
         """
         self.id = uuid.uuid4().hex[:8]
         self._fd, self._begun = -1, False
@@ -62,15 +63,15 @@ class OpenRecord(Closable):
             raise
 
     def begin(self, rows: NDArray[Any] | None = None) -> None:
-        """The change begins now. rows: what is going to be changed, (K,) ACTED, where that is known. Raises:
-        JournalError before it begins.
+        """Mark the beginning of the change. rows: the connections to be changed, (K,) ACTED, if they are known. Raises:
+        JournalError; the change must then not begin.
         """
         if rows is not None:
             self._append(np.ascontiguousarray(rows).view(np.uint8).data)
         self._begun = True
 
     def add(self, rows: memoryview) -> None:
-        """Add what was changed, the bytes of (K,) ACTED. Raises: JournalError."""
+        """Add changed connections, the bytes of (K,) ACTED. Raises: JournalError."""
         self._append(rows)
 
     def _append(self, data: bytes | memoryview) -> None:
@@ -80,18 +81,18 @@ class OpenRecord(Closable):
             raise _problem(e, self.id) from None
 
     def keep(self) -> None:
-        """The change was made: an undo may take the record. Raises: JournalError."""
+        """Mark the change as finished: from now on an undo may use the record. Raises: JournalError."""
         try:
             os.rename(_path(self.id) + _OPEN, _path(self.id))
         except OSError as e:
             raise _problem(e, self.id) from None
 
     def drop(self) -> None:
-        """Nothing is left to undo."""
+        """Remove the record: there is nothing to undo."""
         drop(self.id)
 
     def close(self) -> None:
-        """Let go of the file, and remove it where the change did not begin."""
+        """Close the file, and remove it if the change did not begin."""
         if self._fd >= 0:
             if not self._begun:
                 self.drop()
@@ -109,7 +110,7 @@ def _problem(e: OSError | files.Unsafe, id: str) -> JournalError:
 
 
 def load(id: str) -> OptionsRecord:
-    """A record by its id. Raises: UnknownTarget, JournalError when it is damaged, or its change is still being made."""
+    """A record by its id. Raises: UnknownTarget, JournalError if it is damaged or its change is not finished."""
     found = None
     for path in (_path(id), _path(id) + _OPEN) if _ID.fullmatch(id) else ():
         if found is None:
@@ -120,7 +121,7 @@ def load(id: str) -> OptionsRecord:
         raise JournalError(f"the change of the record {id} is still being made", hint="try again when it has ended")
     head, _, rest = found.partition(b"\n")
     try:
-        # A line that was being written when halfopen was killed is of connections that were not changed yet.
+        # If halfopen was killed while writing, the incomplete end is about connections that were not changed yet.
         whole = rest[: len(rest) // ACTED.itemsize * ACTED.itemsize]
         return OptionsRecord(_where(head), np.frombuffer(whole, dtype=ACTED))
     except DAMAGED:
@@ -128,8 +129,8 @@ def load(id: str) -> OptionsRecord:
 
 
 def laid_over(id: str, record: OptionsRecord) -> list[tuple[str, int]]:
-    """The later records of the same namespace that have connections of this one, the last first, and how many each
-    has. What those have as the options before is what this change made of them. A damaged record is passed over.
+    """Later records of the same namespace that contain connections of this one, the latest first, with their number.
+    Undo those first: their old options are the ones that this change set. Damaged records are skipped.
     """
     mine = _made_at(id)
     found = []
@@ -148,7 +149,7 @@ def laid_over(id: str, record: OptionsRecord) -> list[tuple[str, int]]:
 
 
 def _made_at(id: str) -> int:
-    """When a record was written to last, which is right before its change, in nanoseconds; 0 for one that is gone."""
+    """The time of the last write to a record, which is right before its change, ns; 0 if it is gone."""
     for path in (_path(id), _path(id) + _OPEN):
         try:
             return os.stat(path).st_mtime_ns
@@ -158,7 +159,7 @@ def _made_at(id: str) -> int:
 
 
 def left_open(where: Namespace) -> list[str]:
-    """The ids of records in a namespace whose change was broken off."""
+    """The ids of records of a namespace whose change was interrupted."""
     found = []
     for id, is_open in _records():
         if is_open and not _in_use(_path(id) + _OPEN) and _head_of(_path(id) + _OPEN) == (where.boot_id, where.inode):
@@ -173,7 +174,7 @@ def _where(head: bytes) -> Namespace:
 
 
 def _head_of(path: str) -> tuple[str, int] | None:
-    """The boot and the namespace of a record; None of a damaged one."""
+    """The boot and the namespace of a record; None if it is damaged."""
     try:
         found = _where((small_files.read(path, _MOST_HEAD) or b"").partition(b"\n")[0])
     except DAMAGED:
@@ -182,7 +183,7 @@ def _head_of(path: str) -> tuple[str, int] | None:
 
 
 def _in_use(path: str) -> bool:
-    """Whether a halfopen that lives writes to a record."""
+    """Whether a running halfopen process writes to the record."""
     try:
         fd = files.open_to_read(path)
     except (OSError, files.Unsafe):
@@ -194,11 +195,11 @@ def _in_use(path: str) -> bool:
 
 
 def _records() -> list[tuple[str, bool]]:
-    """The id of each record, and whether its change is still being made, or was when halfopen was killed."""
+    """The id of each record, and whether its change is unfinished: still being made, or interrupted."""
     try:
         names = os.listdir(state.state_directory())
     except OSError:
-        return []  # it is made when the first record is
+        return []  # the directory is created with the first record
     found = []
     for name in names:
         id = name.removeprefix(_PREFIX).removesuffix(_OPEN)
@@ -210,12 +211,12 @@ def _records() -> list[tuple[str, bool]]:
 def _tidy(boot: str) -> None:
     for id, is_open in _records():
         head = _head_of(_path(id) + (_OPEN if is_open else ""))
-        if head is not None and head[0] != boot:  # of a damaged one `load` says so to who asks for it
+        if head is not None and head[0] != boot:  # a damaged record is kept: `load` reports it
             drop(id)
 
 
 def drop(id: str) -> None:
-    """Remove a record that is done with."""
+    """Remove a record after its undo."""
     for path in (_path(id), _path(id) + _OPEN):
         try:
             os.unlink(path)

@@ -1,4 +1,4 @@
-"""Write one setting of the network namespace the calling thread is in, and see what the kernel made of it."""
+"""Writing a setting of the calling thread's network namespace, and reading back what the kernel accepted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def path_of(key: str) -> str:
 
 
 def read(key: str) -> int | None:
-    """The setting's value, None where this kernel or namespace has no such setting.
+    """The value of the setting; None if this kernel or namespace does not have it.
 
     Raises: NotPermitted, KernelError.
     """
@@ -33,7 +33,7 @@ def read(key: str) -> int | None:
 
 
 def check(key: str) -> None:
-    """See whether the setting could be written, by opening its file as `write` does and writing nothing.
+    """Check whether the setting can be written, by opening its file as `write` does, without writing.
 
     Raises: Unsupported, NotPermitted, KernelError, as `write`.
     """
@@ -44,9 +44,9 @@ def check(key: str) -> None:
 
 
 def write(key: str, value: int) -> int:
-    """Write the setting and return what the kernel holds then: something else than `value` where it was clamped.
+    """Write the setting and return its value read back, which differs from `value` if the kernel clamped it.
 
-    Raises: Refused when the kernel does not take the value, Unsupported when there is no such setting, NotPermitted
+    Raises: Refused if the kernel does not accept the value, Unsupported if there is no such setting, NotPermitted
     (also where /proc/sys is mounted read-only), KernelError. Nothing has changed then.
     """
     try:

@@ -1,4 +1,4 @@
-"""Our one file of sysctl.d: an entry is written, changed or taken out; no other file is touched."""
+"""Our file of sysctl.d: entries are added, changed or removed. No other file is touched."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from halfopen.linux import files
 from halfopen.linux.replacing import replace
 
 DIRECTORY = sysctl_d.DIRECTORIES[0]
-# Not *.conf, so no reader of sysctl.d reads it.
+# Not named *.conf, so nothing reads it at boot.
 _NEW: Final = f"{sysctl_d.NAME}.new"
 _MODE: Final = 0o644
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def path() -> str:
-    """Where the file is, or would be."""
+    """The path of the file, which may not exist."""
     return f"{DIRECTORY}/{sysctl_d.NAME}"
 
 
 def read(key: str) -> int | None:
-    """The key's entry, None where there is none.
+    """The entry of the key; None if there is none.
 
-    Raises: SysctlDError when the file is not as we write it, NotPermitted, Unsupported (no such directory).
+    Raises: SysctlDError if the file is not as we write it, NotPermitted, Unsupported (no such directory).
     """
     return entries().get(key)
 
@@ -44,7 +44,7 @@ def entries() -> dict[str, int]:
 
 
 def check() -> None:
-    """Raises: as `read` and `write` would, as far as that can be told without writing."""
+    """Check whether the file can be read and written, without writing. Raises: as `read` and `write`."""
     entries()
     if not os.access(DIRECTORY, os.W_OK | os.X_OK, effective_ids=True):
         read_only = os.statvfs(DIRECTORY).f_flag & os.ST_RDONLY
@@ -53,12 +53,12 @@ def check() -> None:
 
 
 def write(key: str, value: int | None, checkpoint: Checkpoint = go_on) -> int | None:
-    """Set the key's entry, or (None) take it out; the file goes with its last entry. Returns what is there then.
+    """Set the entry of the key, or remove it (None), and the file with its last entry. Returns the entry read back.
 
-    The file is replaced as a whole, on the disk before this returns. checkpoint: passed at "file.new" (written beside
-    the old one) and "file.replaced".
+    The file is replaced atomically and synced before this returns. checkpoint: called at "file.new" (the new file is
+    written) and "file.replaced".
 
-    Raises: as `read`, and SysctlDError when it cannot be written; the file is then as it was.
+    Raises: as `read`, and SysctlDError if it cannot be written; the file is then unchanged.
     """
     directory = _open_directory()
     try:
@@ -78,7 +78,7 @@ def write(key: str, value: int | None, checkpoint: Checkpoint = go_on) -> int | 
 
 
 def clean() -> None:
-    """Remove what a write that was killed may have left. Raises: as `write`."""
+    """Remove the temporary file that a killed write may have left. Raises: as `write`."""
     with suppress(Unsupported):
         directory = _open_directory()
         try:
@@ -106,7 +106,7 @@ def _open_directory() -> int:
 
 
 def _content(directory: int) -> bytes | None:
-    """The file's bytes, None where there is none."""
+    """The bytes of the file; None if it does not exist."""
     try:
         fd = os.open(sysctl_d.NAME, os.O_RDONLY | _FLAGS, dir_fd=directory)
     except FileNotFoundError:

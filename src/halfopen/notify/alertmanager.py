@@ -43,7 +43,7 @@ class Alertmanager:
 
 
 def alerts_of(message: Message, now_s: float, interval_s: float) -> Iterator[dict[str, Any]]:
-    """The alert of an incident; if its labels have changed, the end of its former alert comes first."""
+    """The alert of an incident; if its labels have changed, preceded by the end of the alert with the old labels."""
     notice, before = message.notice, message.before
     if before is not None and labels(before) != labels(notice) and not before.over:
         yield _alert(before, now_s)
@@ -51,7 +51,7 @@ def alerts_of(message: Message, now_s: float, interval_s: float) -> Iterator[dic
 
 
 def labels(notice: Notice) -> dict[str, str]:
-    """The labels that identify the alert: nothing that changes with every reading."""
+    """The labels that identify the alert: only what does not change from reading to reading."""
     found = {
         "alertname": "HalfOpenTest" if notice.test else "HalfOpen" if notice.alarmed else "HalfOpenRising",
         "severity": notice.level,
@@ -60,7 +60,7 @@ def labels(notice: Notice) -> dict[str, str]:
         "listener": notice.listener,
         "cause": notice.cause,
     }
-    # An empty label is one that is not there.
+    # For Alertmanager, an empty label and a missing one are the same.
     return {name: value for name, value in found.items() if value}
 
 
@@ -75,7 +75,7 @@ def _alert(notice: Notice, ends_s: float) -> dict[str, Any]:
         "labels": labels(notice),
         "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": _time(notice.began_s),
-        # Never before its beginning, even if the clock was set back meanwhile.
+        # Never before startsAt, even if the clock was set back.
         "endsAt": _time(max(ends_s, notice.began_s + 0.001)),
     }
 
@@ -85,7 +85,7 @@ def _time(wall_s: float) -> str:
 
 
 def _authorization(user: str, words: Sequence[str]) -> dict[str, str]:
-    """Basic authentication where a user is named, else the secret is a bearer token."""
+    """Basic authentication if a user is named, otherwise the secret as a bearer token."""
     if not words:
         return {}
     if user:

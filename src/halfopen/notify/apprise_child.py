@@ -1,4 +1,4 @@
-"""The process that imports Apprise and sends one message: an order on standard input, what became of it on output."""
+"""The process that imports Apprise and sends one message: reads an order from standard input, writes the outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Words(logging.Handler):
-    """Keeps the last thing that went wrong: what Apprise has to say of that it only logs."""
+    """Keeps the last error message: Apprise only logs the reason of a failure."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -27,7 +27,7 @@ def send(order: dict[str, str]) -> dict[str, Any]:
     logger = logging.getLogger("apprise")
     logger.handlers, logger.propagate = [words], False
     logger.setLevel(logging.WARNING)
-    # No plugins from files, nothing kept on the disk, no thread pool for one service.
+    # No plugins from files, no storage on the disk, no thread pool for a single service.
     asset = apprise.AppriseAsset(
         app_id="halfopen", app_desc="half-open connections", async_mode=False, secure_logging=True, plugin_paths=[]
     )
@@ -40,7 +40,7 @@ def send(order: dict[str, str]) -> dict[str, Any]:
 
 def main() -> None:
     """Carry out the order on standard input."""
-    # Output of a library must not end up in the answer.
+    # Keep a library's prints out of the answer on standard output.
     answer, sys.stdout = sys.stdout, sys.stderr
     order = json.loads(sys.stdin.read())
     try:

@@ -1,7 +1,7 @@
-"""Chat and mail through Apprise: Slack, Teams, Telegram, DingTalk, WeCom, Feishu, mail and what else it knows.
+"""Chat and mail through Apprise: Slack, Teams, Telegram, DingTalk, WeCom, Feishu, mail and its other services.
 
-Apprise runs in a process of its own for each message, which gets the URL by its standard input and is killed when it
-does not end in time. So its 15 MB are held for a second, and no plugin of Apprise can hold up anything.
+Apprise runs in a process of its own for each message, which gets the URL on standard input and is killed if it does not
+end in time. So its 15 MB are in use for a second only, and no plugin of Apprise can block anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from halfopen.notify import process, secrets
 from halfopen.notify.receiver import Message
 
 _CHILD: Final = "halfopen.notify.apprise_child"
-# For a proxy and certificates as requests finds them; no credentials.
+# Environment variables for proxies and certificates, as requests uses them; no credentials.
 _PASSED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _PROXIES: Final = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _MISSING: Final = "pip install 'halfopen[notify]'"
@@ -33,13 +33,13 @@ class Apprise:
     batch = 1
 
     def __init__(self, settings: NotifySettings) -> None:
-        """Raises: HalfopenError where Apprise is not installed."""
+        """Raises: HalfopenError if Apprise is not installed."""
         self._settings = settings
         if util.find_spec("apprise") is None:
             raise HalfopenError("apprise", "Apprise is not installed", hint=_MISSING)
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
-        """Send the one message, within that many seconds. Raises: HalfopenError "secret", Undelivered."""
+        """Send the one message within `within_s` seconds. Raises: HalfopenError "secret", Undelivered."""
         words = secrets.of(self._settings)
         if len(words) > 1:
             raise HalfopenError("secret", f"{len(words)} URLs in one secret", hint="add a [[notify]] section for each")
@@ -67,7 +67,7 @@ def content(notice: Notice) -> dict[str, str]:
 def _environment() -> dict[str, str]:
     names = (*_PASSED, *_PROXIES, *map(str.upper, _PROXIES))
     found = {name: os.environ[name] for name in names if name in os.environ}
-    # The package is found where this process found it, whatever it was started by.
+    # So that the child finds this package where this process found it.
     return {**found, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONNOUSERSITE": "1"}
 
 

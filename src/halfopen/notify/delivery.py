@@ -25,13 +25,14 @@ from halfopen.notify.pace import SendPace
 from halfopen.notify.receiver import Message, Receiver
 from halfopen.notify.spool import Spool, SpoolRow
 
-# Notices that nobody has taken in yet, one of each incident.
+# Limit of notices that wait for the deciding thread, one for each incident.
 _INBOX_MOST: Final = 5_000
 _LOOK_S: Final = 0.5
-# After it was stopped: for news that is not told yet.
+# How long delivery goes on after `stop`, for news that has not been sent yet.
 _LAST_WORDS_S: Final = 3.0
 _SPOOL_AGAIN_S: Final = 60.0
-# This process was stopped (SIGSTOP, a suspended machine): what it did not hear meanwhile tells nothing.
+# A gap this long means that this process was stopped (SIGSTOP, a suspended machine): that nothing was heard of an
+# incident in that time does not mean that it is over.
 _STOOD_STILL_S: Final = 30.0
 
 
@@ -45,8 +46,8 @@ _Order = Sequence[Message] | None
 
 
 class Delivery:
-    """Tells the receivers of incidents; spool_path: "" for none. say: takes a line about what goes wrong, and right
-    again.
+    """Delivers notices to the receivers. spool_path: "" for no spool. say: called with a line when something fails, and
+    when it works again.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Delivery:
         say: Callable[[str], None] = lambda _: None,
         make: Callable[[NotifySettings], Receiver] = receiver,
     ) -> None:
-        """Raises: HalfopenError where a receiver cannot be made."""
+        """Raises: HalfopenError if a receiver cannot be set up."""
         now_s = time.monotonic()
         self._say = say
         self._outlets = [
@@ -76,7 +77,7 @@ class Delivery:
         self._stale: list[tuple[str, str]] = []
 
     def take(self, notice: Notice) -> None:
-        """Take a notice in; from any thread, at once. Of one incident the latest stands for those before it."""
+        """Accept a notice, without waiting; from any thread. A newer notice of an incident replaces the one before."""
         with self._lock:
             if notice.incident not in self._inbox and len(self._inbox) >= _INBOX_MOST:
                 del self._inbox[next(iter(self._inbox))]
@@ -85,7 +86,7 @@ class Delivery:
         self._wake.set()
 
     def standing(self) -> list[ReceiverStanding]:
-        """How every receiver does; from any thread."""
+        """The state of every receiver; from any thread."""
         return [
             ReceiverStanding(
                 one.name,
@@ -100,8 +101,8 @@ class Delivery:
         ]
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until `stop` is set; then what is not told yet for a few seconds more. Raises: HalfopenError where no
-        thread can be started.
+        """Deliver until `stop` is set, and then for a few more seconds what has not been sent yet. Raises:
+        HalfopenError if no thread can be started.
         """
         self._turned_s = time.monotonic()
         self._open_spool(self._turned_s, load=True)
@@ -123,7 +124,9 @@ class Delivery:
     # --- the deciding thread ------------------------------------------------------------------------------------------
 
     def _turn(self, *, last: bool = False) -> bool:
-        """Take in what came, and send what is due; whether something is under way, or could go out at once."""
+        """Process new notices and send what is due. Returns whether something is being sent or could be sent
+        at once.
+        """
         now_s = time.monotonic()
         stood_still_s, self._turned_s = now_s - self._turned_s, now_s
         self._absorb(now_s)
@@ -135,7 +138,7 @@ class Delivery:
             if outlet.dropped > outlet.dropped_told:
                 lost, outlet.dropped_told = outlet.dropped - outlet.dropped_told, outlet.dropped
                 self._say(f"notify: {outlet.name}: {lost:,} incidents were not sent: too many, or too old")
-        # Messages are on the disk before they go out.
+        # Write messages to the spool before they are sent.
         self._save(now_s)
         busy = False
         for place, outlet in enumerate(self._outlets):
@@ -157,7 +160,7 @@ class Delivery:
             self._say(f"notify: {overrun:,} notices came faster than they could be taken in, and were dropped")
 
     def _settle(self, now_s: float) -> None:
-        """What became of the messages that were under way."""
+        """Process the outcomes of messages that were being sent."""
         while True:
             try:
                 result = self._results.get_nowait()
@@ -196,7 +199,7 @@ class Delivery:
                 outlet.receiver.send(messages, outlet.settings.timeout_s)
             except HalfopenError as e:
                 error = e
-            except Exception as e:  # a defect of one receiver is no end of the others
+            except Exception as e:  # a bug in one receiver must not stop the others
                 error = HalfopenError("receiver", f"failed because of a bug: {type(e).__name__}")
             self._results.put(_Result(outlet, messages, error))
             self._wake.set()
@@ -204,7 +207,7 @@ class Delivery:
     # --- the spool ----------------------------------------------------------------------------------------------------
 
     def _open_spool(self, now_s: float, *, load: bool = False) -> None:
-        """Open the spool, and take over what is in it (load), or put into it what is in memory."""
+        """Open the spool. load: take over its contents; otherwise write the contents of memory to it."""
         if not self._spool_path:
             return
         try:
@@ -224,7 +227,7 @@ class Delivery:
             self._spool_failed(e, now_s)
 
     def _load(self, rows: Sequence[SpoolRow], now_s: float) -> None:
-        """What an earlier process left. Of a receiver that is not there any more, it goes."""
+        """Take over the entries of an earlier process, and delete those of receivers that no longer exist."""
         known = {outlet.name: outlet for outlet in self._outlets}
         for row in rows:
             outlet = known.get(row.receiver)
@@ -241,7 +244,7 @@ class Delivery:
             )
 
     def _save(self, now_s: float) -> None:
-        """Bring the spool up to what is in memory."""
+        """Write changes since the last call to the spool."""
         if self._spool is None:
             if self._spool_path and now_s >= self._spool_again_s:
                 self._open_spool(now_s)

@@ -1,4 +1,4 @@
-"""A command of the operator's own: the facts as JSON on its standard input, the most important in its environment."""
+"""A command of the operator: the notice as JSON on its standard input, the most important facts in its environment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from halfopen.core.units import printable
 from halfopen.notify import process
 from halfopen.notify.receiver import Message
 
-# A command gets no other variable of our environment, above all not the place of credentials.
+# The only variables of our environment that a command gets: not, for example, the directory of credentials.
 _PASSED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHOWN: Final = 200
 
 
 class Hook:
-    """Runs a command for each message, without a shell. Whatever it started ends with it."""
+    """Runs a command for each message, without a shell. Its child processes are killed when it ends."""
 
     batch = 1
 
@@ -28,7 +28,8 @@ class Hook:
         self._command = settings.command
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
-        """Run the command; exit code 0 means delivered. Of its output only the last words of a failure are kept.
+        """Run the command; exit code 0 means delivered. Of its output, only the end is kept, for the message about a
+        failure.
 
         Raises: Undelivered.
         """

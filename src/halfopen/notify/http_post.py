@@ -1,4 +1,4 @@
-"""A POST whose time and answer are bounded, whatever the server does: hang, drip, redirect, send without end."""
+"""A POST with a limit of time and of the answer's size, even if the server hangs, drips, redirects or never ends."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from halfopen.notify.secrets import hide, parts_of
 
 # Time to connect, for each address of the server.
 _CONNECT_S: Final = 5.0
-# How much of an answer is read: enough to show the reason.
+# How much of an answer is read: enough for the reason of a refusal.
 _ANSWER: Final = 4096
 _SHOWN: Final = 200
 _RETRY_MOST_S: Final = 3600.0
-# Answers after which another try may succeed (RFC 9110); all other 4xx refuse the message itself.
+# Answers after which a retry may succeed (RFC 9110); any other 4xx rejects the message itself.
 _AGAIN: Final = frozenset({408, 425, 429})
 
 
@@ -112,7 +112,7 @@ def _why(e: Exception, timed_out_s: float | None, target: PostTarget) -> str:
 
 
 def _retry_after_s(text: str | None) -> float | None:
-    """The seconds of a Retry-After header, which may also be a date (RFC 9110, 10.2.3); None where it is neither."""
+    """The seconds of a Retry-After header, which may also be a date (RFC 9110, 10.2.3); None if it is neither."""
     word = (text or "").strip()
     if word.isascii() and word.isdigit() and len(word) < 10:
         return min(float(word), _RETRY_MOST_S)
@@ -133,7 +133,9 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 
 class _Deadline:
-    """Shuts a socket down at a set time: a server that sends a byte a second never runs into a timeout."""
+    """Shuts a socket down at a set time: a server that sends a byte a second would never run into the
+    socket's timeout.
+    """
 
     def __init__(self, sock: socket.socket, seconds: float, late: threading.Event) -> None:
         self._sock, self._late = sock, late
@@ -149,7 +151,7 @@ class _Deadline:
     def _end(self) -> None:
         self._late.set()
         try:
-            # Shut down the socket below TLS; it is used for nothing else here.
+            # The socket below TLS, which nothing else uses.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
         except OSError:
             pass

@@ -1,4 +1,4 @@
-"""Makes the receiver of a section [[notify]]; which class that is, the registry in `core/sections/notify.py` says."""
+"""Makes the receiver of a section [[notify]], of the class that the registry in `core/sections/notify.py` names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from halfopen.notify.receiver import Receiver
 
 
 def receiver(settings: NotifySettings) -> Receiver:
-    """The receiver that a section asks for. Raises: HalfopenError where it cannot be had on this machine."""
+    """The receiver of a section. Raises: HalfopenError if it is not available on this machine."""
     file, _, name = KINDS[settings.kind].made_by.rpartition(".")
-    # Only what is asked for: TLS and HTTP, which half of them need, are most of what this process would hold.
+    # Imported only if needed: TLS and HTTP, which half of the receivers use, would take most of this process's memory.
     made_by = getattr(importlib.import_module(f"halfopen.notify.{file}"), name)
     return cast("Receiver", made_by(settings))

@@ -1,4 +1,4 @@
-"""The journal and syslog of this machine: one datagram a message, never waited for."""
+"""The journal and syslog of this machine: a datagram for each message, sent without waiting."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from halfopen.linux import systemd
 from halfopen.notify.receiver import Message
 
 _SYSLOG: Final = "/dev/log"
-# Every record of an incident, for `journalctl MESSAGE_ID=…`.
+# The message id of all records, for `journalctl MESSAGE_ID=…`.
 MESSAGE_ID: Final = "9f0f6e3c5d0b4c5b8a6f2a1f5f6d7c31"
 _IDENTIFIER: Final = "halfopen"
 # syslog(3): LOG_CRIT, LOG_WARNING, LOG_NOTICE; the facility LOG_DAEMON.
 _PRIORITIES: Final = {"critical": 2, "warning": 4}
 _NOTICE: Final = 5
 _DAEMON: Final = 3 << 3
-# In no language.
+# Not translated.
 _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 class SystemdJournal:
-    """systemd's journal, with a field for everything (systemd.journal-fields(7), "Native Journal Protocol")."""
+    """systemd's journal, with a field for each fact (systemd.journal-fields(7), "Native Journal Protocol")."""
 
     batch = 1
 
@@ -41,7 +41,7 @@ class SystemdJournal:
 
 
 class SyslogSocket:
-    """The system's syslog socket (RFC 3164), with the fields behind the text."""
+    """The syslog socket of the system (RFC 3164), with the fields after the text."""
 
     batch = 1
 
@@ -55,7 +55,7 @@ class SyslogSocket:
 
 
 def _send(path: str, data: bytes) -> None:
-    """Non-blocking: where the reader is stuck its queue is full, and the message is tried again later."""
+    """Send without blocking. If the reader hangs and its queue is full, delivery is tried again later."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
         one.setblocking(False)
         try:
@@ -73,7 +73,7 @@ def priority(notice: Notice) -> int:
 
 
 def fields(notice: Notice) -> dict[str, str]:
-    """The facts of a notice, in English words and plain numbers whatever the language of its texts."""
+    """The facts of a notice, in English and as plain numbers in every language."""
     found: dict[str, object] = {
         "incident": notice.incident,
         "state": notice.state.value,
@@ -116,7 +116,7 @@ def line(notice: Notice, at: time.struct_time) -> bytes:
 
 
 def _quoted(value: str) -> str:
-    """As in logfmt: a value with a space or a quotation mark stands in quotation marks."""
+    """As in logfmt: a value with a space or a quotation mark is quoted."""
     if " " not in value and '"' not in value:
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,7 +1,7 @@
-"""One receiver and what it has to be told: the incidents, when each is due, and what became of it.
+"""One receiver and the incidents that it must be told of: when each is due, and whether it was delivered.
 
-An incident is told as it stands: a receiver that was away gets one message about it, not every turn it missed. Pure but
-for the receiver itself; monotonic seconds are arguments.
+A message gives the present state of an incident: a receiver that was away gets one message, not every change that it
+missed. Pure, except for the receiver itself; monotonic seconds are arguments.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from halfopen.notify.pace import GIVE_UP_S, HOPELESS_S, SendPace
 from halfopen.notify.receiver import Message, Receiver
 
 MOST_INCIDENTS: Final = 2_000
-"""A receiver that is away keeps this many incidents; the oldest make room."""
+"""How many incidents are kept for a receiver that does not answer; the oldest make room."""
 LOST_S: Final = 600.0
-"""An incident of which nothing is heard for this long is told as over: whoever watched it does so no more."""
+"""If nothing is heard of an incident for this long, s, it is reported as over: its watch must have ended."""
 
 
 class OutletEntry(Struct):
@@ -45,7 +45,7 @@ class OutletEntry(Struct):
 
     @property
     def news(self) -> bool:
-        """Whether there is something that the receiver was not told."""
+        """Whether something has changed since the receiver was told last."""
         return self.told is None or self.told.tells != self.notice.tells
 
 
@@ -75,17 +75,17 @@ class Outlet(Struct):
         return self.settings.called
 
     def wants(self, notice: Notice) -> bool:
-        """Whether the receiver is told of such an incident."""
+        """Whether the receiver's settings select such an incident."""
         s = self.settings
         if not notice.alarmed:
             return s.rising
         return (not s.causes or notice.cause in s.causes) and (not s.levels or notice.level in s.levels)
 
     def take(self, notice: Notice, now_s: float) -> None:
-        """Take a notice in."""
+        """Accept a notice."""
         entry = self.entries.get(notice.incident)
         if entry is None:
-            # Nobody needs to hear that nothing came of a rise of which nobody was told.
+            # The end of a rise that the receiver was never told of is no news.
             if not self.wants(notice) or (notice.over and not notice.alarmed) or notice.silenced:
                 return
             if len(self.entries) >= MOST_INCIDENTS:
@@ -94,13 +94,13 @@ class Outlet(Struct):
                 notice, now_s, now_s, notice.at_s, over_s=now_s if notice.over else None
             )
         elif entry.over_s is not None or notice.number < entry.notice.number:
-            return  # an incident that is over does not begin again under its id
+            return  # late: an incident that is over does not begin again with the same id
         elif not self._changed(entry, notice, now_s):
             return
         self.changed.add(notice.incident)
 
     def _changed(self, entry: OutletEntry, notice: Notice, now_s: float) -> bool:
-        """Take in what is new of an incident; whether that is more than numbers."""
+        """Update an incident. Returns whether more than its numbers has changed."""
         had_news, changed = entry.news, notice.tells != entry.notice.tells
         hushed = notice.silenced != entry.notice.silenced
         entry.notice, entry.heard_s = notice, now_s
@@ -122,11 +122,11 @@ class Outlet(Struct):
         self.dropped += 1
 
     def due_s(self, entry: OutletEntry) -> float | None:
-        """When the receiver has to be told of it; None: there is nothing to tell any more, or not yet."""
+        """When the next message about the incident is due; None: there is none."""
         every_s = self.settings.repeat()
         if entry.notice.silenced and not (entry.over_s is not None and entry.told is not None):
-            # A receiver that was told of the incident is told of its end. One that would take silence for the end gets
-            # the same message as before.
+            # Silenced: a receiver that was told of the incident is still told of its end, and one that takes silence
+            # for the end (Alertmanager) gets the last message again.
             if entry.told is None or not every_s or not self.linger_s:
                 return None
             due_s = entry.told_s + every_s
@@ -143,15 +143,15 @@ class Outlet(Struct):
         return max(due_s, entry.not_before_s)
 
     def next_s(self, now_s: float) -> float | None:
-        """When there will be something to do; None: never, as things stand."""
+        """When something is due next; None: nothing, unless a notice comes."""
         if self.busy:
             return None
         times = [due for due in map(self.due_s, self.entries.values()) if due is not None]
         return max(min(times), self.pace.may_at_s(now_s)) if times else None
 
     def messages(self, now_s: float, *, at_once: bool = False) -> list[Message]:
-        """What to send now: as many messages as the receiver takes, those due longest first. at_once: news does not
-        wait for more.
+        """The messages to send now: as many as the receiver takes at once, the most overdue first. at_once: do not wait
+        for further news (`wait`).
         """
         if self.busy or self.pace.may_at_s(now_s) > now_s:
             return []
@@ -166,23 +166,23 @@ class Outlet(Struct):
         return [self._message(entry) for _, entry in due[: self.receiver.batch]]
 
     def _message(self, entry: OutletEntry) -> Message:
-        # The same while the same is tried again, and another one for each repetition.
+        # The same id for each try of a message, and another for each repetition.
         about = f"{self.name} {entry.notice.incident} {entry.first_s} {entry.sent} {entry.notice.tells}"
         notice = entry.notice
         if notice.silenced and entry.over_s is None and entry.told is not None:
             notice = entry.told
         if notice.state is NoticeState.UPDATED and (entry.told is None or not entry.told.alarmed):
-            # It is no update to who has heard of no alarm.
+            # For a receiver that was not told of the alarm, it is no update but the first message.
             notice = msgspec.structs.replace(notice, state=NoticeState.FIRING)
         return Message(f"msg_{hashlib.sha256(about.encode()).hexdigest()[:32]}", notice, entry.told)
 
     def went_out(self, now_s: float) -> None:
-        """Messages are under way."""
+        """Note that messages are being sent."""
         self.busy = True
         self.pace = self.pace.sent(now_s)
 
     def delivered_all(self, messages: Sequence[Message], now_s: float) -> None:
-        """The receiver took them."""
+        """Note that the receiver accepted them."""
         self.busy, self.trouble = False, ""
         self.delivered += len(messages)
         self.pace = self.pace.worked()
@@ -198,7 +198,7 @@ class Outlet(Struct):
     def refused(
         self, messages: Sequence[Message], error: HalfopenError, now_s: float, chance: Callable[[], float]
     ) -> None:
-        """The receiver did not take them, or could not be reached."""
+        """Note that the receiver rejected them or could not be reached."""
         self.busy, self.trouble = False, error.line()
         self.failed += 1
         if isinstance(error, Undelivered) and error.hopeless:
@@ -211,12 +211,12 @@ class Outlet(Struct):
         self.pace = self.pace.failed(now_s, retry_after_s, chance)
 
     def stood_still(self, seconds: float) -> None:
-        """Nothing could be heard of any incident for that long."""
+        """Allow for a time in which this process could not hear of any incident."""
         for entry in self.entries.values():
             entry.heard_s += seconds
 
     def expire(self, now_s: float) -> None:
-        """End what nobody watches any more, and forget what there is nothing more to tell of."""
+        """End incidents that are no longer watched, and drop those about which there is nothing more to send."""
         if self.busy:
             return
         for incident, entry in list(self.entries.items()):
@@ -231,7 +231,7 @@ class Outlet(Struct):
 
 
 def lost(notice: Notice) -> Notice:
-    """The notice of an incident that is not watched any more: whether it goes on is not known."""
+    """The notice that ends an incident which is no longer watched: whether it goes on is not known."""
     at_s = notice.at_s
     place = " ".join(word for word in (notice.host, notice.listener) if word)
     title = f"CLEAR {place}: not watched any more, so whether the incident goes on is not known"

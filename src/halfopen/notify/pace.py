@@ -12,14 +12,14 @@ _FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
 """Between two tries of a receiver that fails."""
 HOPELESS_S: Final = 1800.0
-"""Until a message that was refused is tried again: somebody may have mended the receiver, or its secret."""
+"""Until a message that was rejected is tried again, s: the receiver or its secret may have been repaired."""
 GIVE_UP_S: Final = 24 * 3600.0
-"""News that could not be delivered for this long is dropped."""
+"""News that could not be delivered for this long, s, is dropped."""
 
 
 class SendPace(Struct, frozen=True):
-    """What is remembered of one receiver. failures: in a row. not_before_s: no try until then. tokens: messages that
-    may be sent at once, as of counted_s.
+    """The pace of one receiver. failures: in a row. not_before_s: no try before this. tokens: how many messages may be
+    sent at once, at the time counted_s.
     """
 
     per_minute: int
@@ -30,25 +30,27 @@ class SendPace(Struct, frozen=True):
 
     @staticmethod
     def begun(per_minute: int, now_s: float) -> SendPace:
-        """At the start: a third of a minute's messages may be sent at once."""
+        """The pace at the start: a third of a minute's messages may be sent at once."""
         return SendPace(per_minute, tokens=_burst(per_minute), counted_s=now_s)
 
     def may_at_s(self, now_s: float) -> float:
-        """The time from which on the next message may be sent."""
+        """The earliest time at which the next message may be sent."""
         have = self._tokens(now_s)
         ready_s = now_s if have >= 1 else now_s + (1 - have) * 60 / self.per_minute
         return max(ready_s, self.not_before_s)
 
     def sent(self, now_s: float) -> SendPace:
-        """A message goes out."""
+        """The pace after a message was sent."""
         return replace(self, tokens=self._tokens(now_s) - 1, counted_s=now_s)
 
     def worked(self) -> SendPace:
-        """The receiver took a message."""
+        """The pace after a message was delivered."""
         return replace(self, failures=0, not_before_s=0.0)
 
     def failed(self, now_s: float, retry_after_s: float | None, chance: Callable[[], float]) -> SendPace:
-        """It did not: the next try waits twice as long as the one before, half of it by chance (0 to 1)."""
+        """The pace after a failure: the next try waits twice as long as the last one did, with half of that at random
+        (chance: gives 0 to 1).
+        """
         wait_s = min(_FIRST_S * 2.0 ** min(self.failures, 30), MOST_S)
         wait_s *= 0.5 + 0.5 * chance()
         return replace(self, failures=self.failures + 1, not_before_s=now_s + max(wait_s, retry_after_s or 0.0))

@@ -1,4 +1,4 @@
-"""A program run within a time: fed by its standard input, killed with all of its group at the end."""
+"""Running a program with a time limit: input on its standard input, its process group killed at the end."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ProgramOutcome(Struct, frozen=True):
 
 
 def run(argv: Sequence[str], fed: bytes, environment: Mapping[str, str], within_s: float) -> ProgramOutcome:
-    """Run a program, without a shell, in a session of its own. Raises: Undelivered where it cannot be started, or does
-    not end in time.
+    """Run a program without a shell, in a session of its own. Raises: Undelivered if it cannot be started, or does not
+    end in time.
     """
     try:
         child = subprocess.Popen(
@@ -47,7 +47,7 @@ def run(argv: Sequence[str], fed: bytes, environment: Mapping[str, str], within_
         try:
             output, errors, ended = _converse(child, fed, time.monotonic() + within_s)
         finally:
-            # The group lives as long as the program is not waited for; what it started goes with it.
+            # Before wait(): until then the process group still exists, so its other members can be killed as well.
             _kill(child.pid)
         code = child.wait()
     if not ended:
@@ -58,14 +58,14 @@ def run(argv: Sequence[str], fed: bytes, environment: Mapping[str, str], within_
 def _kill(group: int) -> None:
     try:
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # nobody is left; or only who became another user
+    except (ProcessLookupError, PermissionError):  # no process is left, or only ones that run as another user
         pass
 
 
 def _converse(child: subprocess.Popen[bytes], fed: bytes, until: float) -> tuple[bytes, bytes, bool]:
-    """Feed it and take its output until it has ended; what it wrote, and whether it ended in time.
+    """Write its input and read its output until it has ended. Returns its output, and whether it ended in time.
 
-    Its end counts, not that of its output: a process that it left behind may keep the pipes open.
+    Waits for the end of the program, not of its output: a child that it left may keep the pipes open.
     """
     if child.stdin is None or child.stdout is None or child.stderr is None:
         raise ValueError("a program without pipes")
@@ -80,7 +80,7 @@ def _converse(child: subprocess.Popen[bytes], fed: bytes, until: float) -> tuple
         ended = False
         while not ended and time.monotonic() < until:
             ended = _ended(child.pid)
-            # After its end only what is there already.
+            # After its end, read only what is in the pipes already.
             for key, _ in selector.select(0 if ended else _LOOK_S) if selector.get_map() else _pause():
                 if key.fileobj is child.stdin:
                     rest = _feed(key.fd, rest)
@@ -98,7 +98,7 @@ def _pause() -> list[tuple[selectors.SelectorKey, int]]:
 
 
 def _ended(pid: int) -> bool:
-    """Whether it has ended, leaving it to be waited for, so that its number stays its own."""
+    """Whether it has ended. It is not reaped here, so that its PID is not reused."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -107,12 +107,12 @@ def _feed(fd: int, rest: memoryview) -> memoryview:
         return rest[os.write(fd, rest[:_PIECE]) :]
     except BlockingIOError:
         return rest
-    except OSError:  # it does not want to know
+    except OSError:  # it does not read its input
         return rest[:0]
 
 
 def _taken(fd: int, kept: bytearray) -> bool:
-    """Take what there is; False at the end. Beyond the first bytes it is thrown away."""
+    """Read what is available; False at the end. Output beyond the limit is discarded."""
     try:
         piece = os.read(fd, _PIECE)
     except BlockingIOError:

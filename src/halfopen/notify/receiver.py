@@ -1,4 +1,4 @@
-"""What a receiver is: it takes messages, or says why not."""
+"""The protocol of a receiver: it accepts messages, or says why not."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Message(Struct, frozen=True):
 
 
 class Receiver(Protocol):
-    """One receiver. Its methods are called by one thread at a time, which may wait for it."""
+    """One receiver. Its methods are called by one thread at a time, and may block."""
 
     batch: int
-    """This many messages it takes at once."""
+    """How many messages one call takes."""
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
-        """Deliver 1 to `batch` messages within about that many seconds. The answer, in a few words.
+        """Deliver 1 to `batch` messages within about `within_s` seconds. Returns the answer in a few words.
 
-        Raises: HalfopenError (Undelivered where the receiver refused, or did not answer). No text holds a secret.
+        Raises: HalfopenError (Undelivered if the receiver rejected them or did not answer). No text contains a secret.
         """

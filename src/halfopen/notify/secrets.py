@@ -1,4 +1,4 @@
-"""Secrets: from files that nobody else can read, or from systemd's credentials; never shown."""
+"""Secrets: from files that only their owner can read, or from systemd's credentials; never shown."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
 _MOST: Final = 64 * 1024
 _OTHERS: Final = 0o077
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-# A shorter word says nothing, and is part of many others.
+# Shorter words are not hidden: they tell nothing, and occur inside many others.
 _WORTH_HIDING: Final = 4
 
 
 def lines(file: str, credential: str) -> list[str]:
     """The lines of a secret, without blank ones and comments (#): of a file, or of the systemd credential of that name.
 
-    They are read anew each time, so a secret is rotated by replacing the file. Raises: HalfopenError.
+    The file is read each time, so a secret can be rotated by replacing it. Raises: HalfopenError.
     """
     data = _of_credential(credential) if credential else _of_file(file)
     try:
@@ -40,15 +40,15 @@ def lines(file: str, credential: str) -> list[str]:
 
 
 def of(settings: NotifySettings) -> list[str]:
-    """The lines of a receiver's secret; none where it has none. Raises: HalfopenError."""
+    """The lines of a receiver's secret; empty if it has none. Raises: HalfopenError."""
     if not (settings.secret_file or settings.credential):
         return []
     return lines(settings.secret_file, settings.credential)
 
 
 def open_to_others(path: str) -> bool:
-    """Whether others than the owner of a file may read it, so that `of` would refuse it; False where it cannot be
-    looked at from here.
+    """Whether users other than the owner may read a file, so that `of` would refuse it; False if it cannot be
+    examined.
     """
     try:
         return bool(os.stat(path).st_mode & _OTHERS)
@@ -60,7 +60,7 @@ def _of_file(path: str) -> bytes:
     try:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as e:
-        # Also where root's watch has another user do the telling.
+        # Also if root's watch delivers as another user.
         hint = f"it must belong to the user that sends the notices: chown {_us()} {path}" if _refused(e) else ""
         raise _error(path, getattr(e, "strerror", None) or str(e), hint) from None
     try:
@@ -83,7 +83,7 @@ def _refused(e: OSError | ValueError) -> bool:
 
 
 def _us() -> str:
-    """The user of this process, by name where there is one."""
+    """The user of this process, by name if it has one."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -91,7 +91,9 @@ def _us() -> str:
 
 
 def _of_credential(name: str) -> bytes:
-    """systemd makes the directory, and lets only the service in; the modes of its files show an access list's mask."""
+    """The credential of this name. Modes are not checked: systemd lets only the service into the directory, and the
+    group bits of its files show the mask of an ACL.
+    """
     directory = os.environ.get(_DIRECTORY)
     if not directory:
         raise _error(name, "no credentials here ($CREDENTIALS_DIRECTORY is not set)", f"LoadCredential={name}:/…")
@@ -108,10 +110,10 @@ def _error(name: str, what: str, hint: str = "") -> HalfopenError:
 
 
 def parts_of(url: str) -> set[str]:
-    """Whatever in a URL may be a secret: user, password, the parts of its path, values of its query."""
+    """The parts of a URL that may be secret: user, password, segments of the path, values of the query."""
     try:
         parts = urlsplit(url)
-        # In an Apprise URL the host may be the token.
+        # In an Apprise URL the host may be a token.
         found = {parts.netloc.rpartition("@")[2]} if parts.scheme not in ("http", "https") else set()
         found |= {parts.username or "", parts.password or "", *parts.path.split("/")}
     except ValueError:
@@ -121,7 +123,7 @@ def parts_of(url: str) -> set[str]:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text, printable and with *** in the place of every secret."""
+    """The text, printable, with *** instead of every secret."""
     words = sorted((word for word in set(secrets) if len(word) >= _WORTH_HIDING), key=len, reverse=True)
     if words:
         text = re.sub("|".join(map(re.escape, words)), HIDDEN, text)

@@ -1,7 +1,8 @@
-"""The spool: which receiver has to be told of which incident, on the disk, so that it survives kill -9 and restarts.
+"""The spool: which receiver must still be told of which incident, on the disk, so that it survives kill -9 and
+restarts.
 
-What is delivered is decided in memory; the spool follows, in one transaction for each change of several. Where the disk
-is full or the file is damaged, delivery goes on without it, which is said, and it is tried again later.
+Delivery is decided in memory, and the spool follows, with several changes in one transaction. If the disk is full or
+the file is damaged, a line says so, delivery goes on without the spool, and the spool is tried again later.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ class SpoolRow(Struct, frozen=True):
 
 
 class Spool:
-    """A spool at `path`, which only one process has open at a time. Its methods are called by one thread."""
+    """A spool at `path`, which only one process may open at a time. For use by one thread."""
 
     def __init__(self, path: str, most_bytes: int = MOST_BYTES) -> None:
-        """Raises: HalfopenError where it cannot be opened. A damaged file is put aside (`set_aside`), with what was in
-        it.
+        """Raises: HalfopenError if it cannot be opened. A damaged file is renamed (`set_aside`), and its contents are
+        lost.
         """
         self._path, self._most_bytes = path, most_bytes
         self.set_aside = False
@@ -62,14 +63,14 @@ class Spool:
     def _open(self) -> None:
         try:
             files.make_directory(os.path.dirname(os.path.abspath(self._path)))
-            # Made before SQLite does, which would ask the umask; -wal gets the mode of this one.
+            # Created here, because SQLite would apply the umask. The -wal file gets the mode of this one.
             os.close(files.open_to_append(self._path))
         except (OSError, files.Unsafe) as e:
             what, remedy = files.what_and_remedy(e, self._path)
             raise HalfopenError("spool", f"{self._path}: {what}", hint=remedy) from None
         self._db = db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
-            # In one process alone: no shared memory beside it, and no reader keeps the log from being cut.
+            # Exclusive to this process: no shared-memory file, and no reader that keeps the log from being truncated.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
@@ -98,7 +99,7 @@ class Spool:
             raise self._problem(e) from None
 
     def rows(self) -> list[SpoolRow]:
-        """Everything in it. Raises: HalfopenError."""
+        """All rows. Raises: HalfopenError."""
         try:
             found = self._db.execute("SELECT receiver, incident, first, notice, told, sent FROM incident").fetchall()
         except sqlite3.Error as e:
@@ -106,9 +107,9 @@ class Spool:
         return [SpoolRow(*row) for row in found]
 
     def write(self, put: Iterable[SpoolRow], remove: Sequence[tuple[str, str]], *, anew: bool = False) -> None:
-        """Put rows in, take others out (by receiver and incident), in one transaction; anew: nothing else stays.
+        """Write rows and remove others (by receiver and incident) in one transaction. anew: remove all other rows.
 
-        Raises: HalfopenError; it is then as it was before.
+        Raises: HalfopenError; nothing has changed then.
         """
         rows = [(row.receiver, row.incident, row.first_s, row.notice, row.told, row.sent) for row in put]
         try:

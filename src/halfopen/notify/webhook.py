@@ -22,13 +22,13 @@ from halfopen.notify.http_post import PostTarget, post
 from halfopen.notify.receiver import Message
 
 _PREFIX: Final = "whsec_"
-# The specification asks for 24 to 64 bytes.
+# The specification requires 24 to 64 bytes.
 _KEY_BYTES: Final = range(24, 65)
 
 
 class Webhook:
-    """Posts each message to a URL. The secret's lines are keys (`whsec_…`), each of which signs while one is rotated,
-    and the URL itself where the URL is secret.
+    """Posts each message to a URL. The lines of the secret are keys (`whsec_…`), which all sign, so that keys can be
+    rotated, and the URL if that is secret.
     """
 
     batch = 1
@@ -48,7 +48,7 @@ class Webhook:
 
 
 def payload(notice: Notice) -> bytes:
-    """The body: `type`, `timestamp` and `data`, as the specification has them; data is the notice."""
+    """The body: `type`, `timestamp` and `data` as in the specification; `data` is the notice."""
     kind = "halfopen.test" if notice.test else f"halfopen.incident.{notice.state.value}"
     at = datetime.fromtimestamp(notice.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data: dict[str, Any] = msgspec.to_builtins(notice)
@@ -56,7 +56,7 @@ def payload(notice: Notice) -> bytes:
 
 
 def keys(words: Sequence[str]) -> list[bytes]:
-    """The keys among the lines of a secret. Raises: HalfopenError where one is not as the specification has it."""
+    """The keys among the lines of a secret. Raises: HalfopenError if one does not follow the specification."""
     found = []
     for word in words:
         if not word.startswith(_PREFIX):
