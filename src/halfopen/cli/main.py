@@ -52,6 +52,8 @@ _NO_ROOM: Final = re.compile("cannot allocate memory|failed to map segment|canno
 _BYTE: Final = re.compile(r"\\udc([89a-f][0-9a-f])")
 # The dynamic loader's words when no file can be opened.
 _NO_FILES: Final = re.compile("too many open files|error 2[34]$", re.IGNORECASE)
+# Of the only catalogue there is.
+_LETTER: Final = "半"
 # A group without a command: its message is the whole help. click before 8.2 prints that itself.
 _NO_WORDS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -142,12 +144,23 @@ def _forget_output() -> None:
         pass
 
 
+def _shown(asked: str) -> str:
+    """The language asked for, or English where the encoding of the output has none of its letters: they would come out
+    as escapes.
+    """
+    try:
+        (_LETTER if asked != language.ENGLISH else "").encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return language.ENGLISH
+    return asked
+
+
 def run(arguments: list[str] | None = None) -> Any:
     """Run one command line, with exceptions as they are (click's own `main` would turn a closed pipe into exit code
     1).
     """
     words = sys.argv[1:] if arguments is None else arguments
-    language.prefer(language.of_environment())
+    language.prefer(_shown(language.of_environment()))
     reader.is_read_by(OwnRights())
     with cli.make_context("halfopen", list(words)) as ctx:
         return cli.invoke(ctx)

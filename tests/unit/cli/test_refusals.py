@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from halfopen.cli import main
 from run import told
 
 
@@ -56,3 +59,12 @@ def test_a_damaged_journal_is_told_once(tmp_path: Path, monkeypatch: pytest.Monk
     done = told("tune", "log")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("line 1: Object missing") == 1
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "zh"), ("gb2312", "zh"), ("ascii", "en"), ("latin-1", "en")])
+def test_an_output_without_chinese_letters_is_in_english(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    assert main._shown("zh") == shown
+    assert main._shown("en") == "en"
