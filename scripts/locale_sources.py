@@ -17,7 +17,7 @@ from typing import Final
 
 SOURCE: Final = Path(__file__).resolve().parents[1] / "src/halfopen"
 # Rooms, and of core and cli the files, whose sentences a person may read.
-_ROOMS: Final = ("api", "change", "linux", "notify", "ops", "read", "service", "store")
+_ROOMS: Final = ("api", "change", "lab", "linux", "notify", "ops", "read", "service", "store", "wire")
 _FILES: Final = (
     *("core/check.py", "core/closing_filter.py", "core/config.py", "core/errors.py", "core/features.py"),
     *("core/filters.py", "core/model/answered.py", "core/policy", "core/ranges.py", "core/sections", "core/sparing.py"),
@@ -25,7 +25,7 @@ _FILES: Final = (
 )
 # Of these only the errors: the rest is for programs, or no text of ours.
 _ERRORS_ONLY: Final = (
-    *("core/notice.py", "cli/completi", "service/unit.py", "ops/watch/sinks.py", "api"),
+    *("core/notice.py", "cli/completi", "service/unit.py", "service/web", "ops/watch/sinks.py", "api", "lab", "wire"),
     # `present.chosen_words` has these, and knows where each may stand.
     *("core/filters.py", "core/closing_filter.py", "core/policy/deciding.py", "core/policy/guard_"),
     *("core/policy/release_policy.py", "core/policy/policy.py"),
@@ -36,12 +36,11 @@ _SAFE: Final = re.compile(
     r"(give|reading|writing|rung|loading|until|change|wrote|updated|removed|kept|at most|add|is) |\{op\} failed: "
     r"|\{n\} \w"
 )
-# The lab and the demo are for those who try; the page and the files of others have sentences of their own.
+# The demo is for those who try; the files of others have sentences of their own.
 _LEFT_OUT: Final = (
     "cli/demo",
     "cli/lab",
     "cli/examples.py",
-    "service/web",
     "store/schema.py",
     "store/tiers.py",
     "notify/apprise_child.py",
@@ -79,7 +78,7 @@ _ONE: Final = re.compile(
 _HOLE: Final = re.compile(r"\{\w*\}")
 # A command to paste is no sentence, unless something is said of it.
 _COMMAND: Final = re.compile(
-    r"(sudo|halfopen|echo|apt-get|dnf|modprobe|pip|systemctl|sysctl|add element|delete|STATUS=| --|#)\b|\s*[#-]"
+    r"(sudo|halfopen|echo|apt-get|apt|dnf|modprobe|pip|systemctl|sysctl|add element|delete|STATUS=| --|#)\b|\s*[#-]"
 )
 _OF_COMMAND: Final = re.compile(
     r"\b(lists|shows|keeps|names|makes|prints|needs|is|are|does|do|not|contradict|set|takes|ends|brings|checks|starts|"

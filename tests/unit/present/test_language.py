@@ -39,6 +39,7 @@ KEPT = re.compile(
     "|gen-cookie|tc|xdp|census|owners|pulse|walk|profile|zone|base|recover|docs/(notify|verdicts).md|never.(sources|listeners)"
     "|Apprise|libbpf|seccomp|nft|membarrier|bpftune|tuned|notrack|Yama|conntrack|journal|syslog|rtnetlink|fentry|lockdown"
     "|AppArmor|SELinux|systemd|SQLite|Unix|Go|docker|exec|textfile|collector|https?|ssh|db|multathtcp|LoadCredential"
+    "|veth|netlink|errno|cpu|packet|sources|way|span|history|path"
     "|ms|MiB|GiB|proc(/sys|/net/?|/net/tcp)?|pids.max|memory.max|opt|etc|dev/null"
 )
 # What is not looked at in a text: values, quoted words, options, and commands to paste.

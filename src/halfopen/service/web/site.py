@@ -21,7 +21,8 @@ import msgspec
 from msgspec import Struct
 
 from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
-from halfopen.present.language import ENGLISH
+from halfopen.present.language import ENGLISH, spoken
+from halfopen.present.told import told_error
 from halfopen.present.web.words import LANGUAGES
 from halfopen.service.web.http_request import HttpRefusal, HttpRequest, host_of
 from halfopen.service.web.passes import PassControl
@@ -130,7 +131,7 @@ class PageSite:
         if request.path == "/stream":
             return EventStream(self._events(language, session))
         if (kept := self._kept.get(request.path)) is not None:
-            return await self._of_history(f"{request.path}?{request.query}", partial(kept, query, language))
+            return await self._of_history(f"{request.path}?{request.query}", partial(kept, query, language), language)
         raise HttpRefusal(404, "there is no such thing here")
 
     def _session(self, request: HttpRequest) -> HttpAnswer:
@@ -166,31 +167,37 @@ class PageSite:
         finally:
             self._watching[language] -= 1
 
-    async def _of_history(self, key: str, make: Callable[[], bytes]) -> HttpAnswer:
+    async def _of_history(self, key: str, make: Callable[[], bytes], language: str) -> HttpAnswer:
         now = time.monotonic()
         known = self._remembered.get(key)
         if known is not None and known.until > now:
             return HttpAnswer(known.body)
         if self._waiting >= _ASKING_MOST:
-            raise HttpRefusal(503, "too many ask for history at once")
+            raise _refusal(503, HalfopenError("web", "too many ask for history at once"), language)
         self._waiting += 1
         try:
             async with asyncio.timeout(_HISTORY_S):
                 body = await asyncio.get_running_loop().run_in_executor(self._threads, make)
         except TimeoutError:
-            raise HttpRefusal(503, "history takes too long to read") from None
+            raise _refusal(503, HalfopenError("web", "history takes too long to read"), language) from None
         except UsageError as e:
-            raise HttpRefusal(400, e.line()) from None
+            raise _refusal(400, e, language) from None
         except UnknownTarget as e:
-            raise HttpRefusal(404, e.line()) from None
+            raise _refusal(404, e, language) from None
         except HalfopenError as e:
-            raise HttpRefusal(503, e.line()) from None
+            raise _refusal(503, e, language) from None
         finally:
             self._waiting -= 1
         self._remembered = {one: r for one, r in self._remembered.items() if r.until > now}
         if len(self._remembered) < _KEPT_MOST:
             self._remembered[key] = _Remembered(time.monotonic() + _KEPT_S, body)
         return HttpAnswer(body)
+
+
+def _refusal(status: int, error: HalfopenError, language: str) -> HttpRefusal:
+    """What a view of the page shows in the place of what it asked for."""
+    with spoken(language):
+        return HttpRefusal(status, told_error(error))
 
 
 def _same_site(request: HttpRequest) -> None:

@@ -167,6 +167,10 @@ def test_what_history_cannot_tell_is_said(page: Page, monkeypatch: pytest.Monkey
         assert (answer.status, answer.read()) == (503, b"the history is damaged; mend it\n")
     monkeypatch.setitem(page.part._site._kept, "/incident", lambda *_: (_ for _ in ()).throw(UnknownTarget("no such")))
     assert page.browser().status("/incident?id=1") == 404
+    page.part._site._remembered = {}
+    monkeypatch.undo()
+    with page.browser().get("/timeline?span=hour&lang=zh") as answer:
+        assert "服务没有保存历史" in answer.read().decode()
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
