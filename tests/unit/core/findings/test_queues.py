@@ -311,3 +311,13 @@ def test_syns_that_are_dropped_now_are_critical_though_the_queue_has_a_place_jus
     assert (ids[0], verdict.level) == ("cookies-off", Level.CRITICAL)
     assert verdict.findings[0].number("dropped_syns_per_s") == 400
     assert second_look(asked, listener(limit=49), rates={"PassiveOpens": 80.0}, **values)[0].level is Level.WARNING
+
+
+def test_clients_in_the_reserve_of_tcp_max_syn_backlog_reopen_no_connections_and_meet_no_somaxconn() -> None:
+    """Peers that finished before get into the last quarter (`tcp_peer_is_proven()`): 14 of 12 is no surprise."""
+    read = np.zeros(1, dtype=QUEUES)
+    read["known"], read["qlen"] = True, 14
+    settings = {"tcp_syncookies": 0, "tcp_max_syn_backlog": 16, "somaxconn": 4096}
+    asked = many(14, retransmits=0, expires_ms=950)
+    _, ids = second_look(asked, listener(limit=4096), queues=read, settings=settings, rates={"ListenDrops": 900})
+    assert ids == ["cookies-off", "syn-backlog-reserve"]

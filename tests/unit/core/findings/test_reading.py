@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from halfopen.core.findings.cures import LookAtRoute
+from halfopen.core.findings.cures import LookAtPackets, LookAtRoute
 from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import judge
 from halfopen.core.policy.actions import Release
 from halfopen.core.sample import Completeness
 from halfopen.present.findings.sentences import say
 from rows import request
-from verdicts import many, second_look, verdict_of
+from verdicts import many, model_of, second_look, verdict_of
 
 
 def test_an_incomplete_reading_is_a_warning_and_a_missing_privilege_is_none() -> None:
@@ -46,3 +48,17 @@ def test_syns_dropped_for_no_reason_that_is_known_are_a_warning_while_that_goes_
     assert words in say(verdict.findings[0])
     looks_at_routes = any(isinstance(action, LookAtRoute) for cure in verdict.next for action in cure)
     assert looks_at_routes is (rate > 0)
+
+
+@pytest.mark.parametrize(("seconds", "packets"), [(3.0, True), (0.5, False)])
+def test_a_long_look_that_counted_no_sources_and_cannot_tell_proposes_to_look_at_packets(
+    seconds: float, packets: bool
+) -> None:
+    """A longer one would tell no more."""
+    lasting = many(60, retransmits=2, expires_ms=500)
+    model = replace(model_of(lasting), rates={"PassiveOpens": 60.0})
+    verdict = judge(model, between_s=seconds)
+    assert [one.id for one in verdict.findings] == ["cannot-tell"]
+    [[look]] = verdict.next
+    assert isinstance(look, LookAtPackets) is packets
+    assert not packets or look.port == 8080

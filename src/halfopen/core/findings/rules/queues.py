@@ -148,6 +148,14 @@ def _capped(e: Evidence, view: ListenerView) -> bool:
     return bool(limit) and view.accept_queue_limit == (limit or 0) * view.members
 
 
+def _in_reserve(view: ListenerView) -> bool:
+    """Whether the limit of a SYN queue is that of tcp_max_syn_backlog, not the backlog: the kernel keeps its last
+    quarter for peers that finished before, and lets these in beyond the limit (`tcp_conn_request()`,
+    `tcp_peer_is_proven()`).
+    """
+    return (view.syn_queue_limit or 0) < (view.accept_queue_limit or 0)
+
+
 def _over(e: Evidence) -> bool:
     """Whether no accept queue overflows now, and no SYN queue ever did: a program that stalled once does that, however
     long its queue is.
@@ -199,7 +207,7 @@ def somaxconn_clamp(e: Evidence) -> Iterator[Hit]:
         yield Hit(level, tuple(facts), view, cures=cures, costs_per_s=costs, past=level is Level.NOTICE)
         return
     for view in e.full():
-        if _capped(e, view):
+        if _capped(e, view) and not _in_reserve(view):
             facts = [Fact("backlog", limit.value), limit]
             yield Hit(Level.NOTICE, tuple(facts), view, cures=longer_queues(e, view, "somaxconn-clamp"))
 
@@ -250,8 +258,8 @@ def cookies_off(e: Evidence) -> Iterator[Hit]:
 def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
     backlog = e.now.sample.settings.get("tcp_max_syn_backlog")
     for view in e.full():
-        limit, queue = view.syn_queue_limit, view.accept_queue_limit
-        if e.cookies == 0 and backlog and limit is not None and queue is not None and limit < queue:
+        limit = view.syn_queue_limit
+        if e.cookies == 0 and backlog and limit is not None and _in_reserve(view):
             facts = Fact("syn_queue", view.held, max(view.held, limit)), Fact("tcp_max_syn_backlog", backlog)
             cures = (*cookies_on(e, "syn-backlog-reserve"), *longer_queues(e, view, "syn-backlog-reserve"))
             yield Hit(Level.WARNING, facts, view, cures=cures, costs_per_s=dropped_clients_per_s(e))
@@ -270,6 +278,6 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
 )
 def timewait_reopen(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
-        limit = view.syn_queue_limit
+        limit = view.accept_queue_limit if _in_reserve(view) else view.syn_queue_limit
         if limit is not None and view.held > (limit + view.members) * (1.0 if view.syn_queue is not None else _SEEN):
             yield Hit(Level.NOTICE, (Fact("syn_queue", view.held, limit),), view)

@@ -24,11 +24,20 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import narrowest
 
 _ID: Final = "cannot-tell"
+# Of a look that a longer one of the same means would tell no more than.
+_LONG_LOOK_S: Final = 2.5
 
 
 def _pressed(view: ListenerView) -> bool:
     """Whether the kernel has begun to prune its SYN queue: above half and above four (`reqsk_timer_handler()`)."""
     return bool(view.syn_queue_limit) and view.held * 2 > max(8, view.syn_queue_limit or 0)
+
+
+def _packets(e: Evidence) -> LookAtPackets:
+    """A look at the packets of those that last, at the listener that most of them are on."""
+    last = e.sources.last
+    prefix, view = narrowest(e.sources.numbers[last], HELD), e.mostly_at(last)
+    return LookAtPackets(e.netns, "" if prefix is None else prefix.text, None if view is None else view.port, _ID)
 
 
 def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
@@ -113,6 +122,9 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     cures: tuple[Cure, ...] = look_closer(e, _ID)
     if any(fact.name == "dropped_syns" for fact in facts) and e.rates:
         cures = ((LookAtRoute(e.netns, "", _ID),),) if dropped else ()
+    elif e.rates and not e.counted and e.interval_s >= _LONG_LOOK_S and e.lasting.count >= SOME:
+        # No look would count whose handshakes finish: packets show it.
+        cures = ((_packets(e),),)
     facts_of, cures_of = _acks(e)
     facts, cures = [*facts, *facts_of], cures_of or cures
     where = fullest or next(iter(waiting), None)
