@@ -266,6 +266,9 @@ def test_a_listener_stands_for_its_own_clients_alone(
 def test_shutdown_ends_close_wait_in_order(pairs: Pairs) -> None:
     pairs.servers[0].send(b"rest")
     pairs.hang_up(4)
+    young = pairs.cure("shutdown", "--peer", f":{PORT}", "--dry-run")
+    assert young["matched"] == 0
+    assert any(note.startswith("left alone: 4 connections that had data within 10 s") for note in young["notes"])
     time.sleep(0.3)
     done = pairs.cure("shutdown", "--peer", f":{PORT}", "--idle", "200ms")
     assert (done["done"], done["failed"], done["way"]) == (4, 0, "descriptor")

@@ -89,7 +89,7 @@ GROUP: Final[tuple[Field[SocketGroup], ...]] = (
     Field("youngest_s", "the shortest such time", lambda g: round(g.youngest_s, 3), unit="s"),
     Field(
         "ages_exact",
-        "false where ages are lower bounds: answers to keepalive probes hide when the FIN came",
+        "false where ages are lower bounds: answers to keepalive probes, and ACKs of data, hide when the FIN came",
         lambda g: g.exact,
         "boolean",
     ),

@@ -32,6 +32,7 @@ HALF_CLOSED: Final = (
     "{connections} among them may still get an answer: nothing was sent since the client asked for something, or the "
     "rest waits for the client to read; a client that closed only its half loses that answer"
 )
+NOT_QUIET: Final = "left alone: {connections} that had data within {time}; --idle says for how long they must have none"
 RECORD: Final = "record {id}"
 OUR_PORT: Final = "no peer has that port, which is a local one: for the clients of a listener give {option}"
 NOTES: Final = (
@@ -44,6 +45,7 @@ NOTES: Final = (
     RECORD_KEPT,
     LEFT_OPEN,
     HALF_CLOSED,
+    NOT_QUIET,
     RECORD,
     OUR_PORT,
 )

@@ -19,7 +19,7 @@ from halfopen.core.policy.connection_actions import (
     SHUT_DOWN,
     ChangeConnections,
 )
-from halfopen.core.policy.connection_notes import HALF_CLOSED, NOT_ASKED
+from halfopen.core.policy.connection_notes import HALF_CLOSED, NOT_ASKED, NOT_QUIET
 from halfopen.core.sample.closing import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -30,7 +30,7 @@ from halfopen.core.sample.closing import (
     STATE_NAMES,
     OpenSockets,
 )
-from halfopen.core.units import plural
+from halfopen.core.units import plural, show_duration
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.read import closing, sockdiag
 
@@ -119,7 +119,10 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
     if action.how in (SHUT_DOWN, DESTROY):
         # Data sent recently may be an answer; data received recently may be about to be read.
         quiet_s = np.minimum(rows["received_ms"], rows["sent_ms"]) / 1000
-        keep &= quiet_s >= (LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s)
+        least_s = LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s
+        if action.filter.idle_s is None and (n := int(np.count_nonzero(keep & (quiet_s < least_s)))):
+            notes.append(NOT_QUIET.format(connections=plural(n, "connection"), time=show_duration(least_s)))
+        keep &= quiet_s >= least_s
         if n := _half_closed(rows[keep]):
             notes.append(HALF_CLOSED.format(connections=plural(n, "connection")))
     return MeantConnections(sockets.chosen(keep), sockets.looked_at_s)

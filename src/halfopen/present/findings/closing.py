@@ -261,7 +261,8 @@ def _fin_wait2_held(f: Finding) -> tuple[str, str]:
         owner=_owner(f),
         connections=_connections(f),
     )
-    return brief, listed([_oldest(f), tr("the peer has not closed its end")])
+    waits = tr("the peer has not closed its end")
+    return brief, listed([_oldest(f), waits, tr("the program waits for an answer, or forgot them")])
 
 
 @sentence("fin-wait-orphan")

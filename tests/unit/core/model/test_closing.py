@@ -71,6 +71,11 @@ def test_signatures(row: dict[str, Any], expected: Signature) -> None:
     [
         ({"heard_ms": 8300}, 8.3, 8.3),
         ({"heard_ms": 300, "received_ms": 9400, "flags": KEEPALIVE}, 0.3, 9.4),
+        # Data is still sent to a client that closed only its half; a leak that was answered right before.
+        ({"heard_ms": 3000, "sent_ms": 3010, "received_ms": 40_000}, 3.0, 40.0),
+        ({"heard_ms": 3000, "sent_ms": 3010, "received_ms": 3020}, 3.0, 3.0),
+        ({"state": FIN_WAIT2, "heard_ms": 3000, "received_ms": 3000, "sent_ms": 40_000}, 3.0, 40.0),
+        ({"state": FIN_WAIT2, "heard_ms": 3000, "received_ms": 9000, "sent_ms": 40_000}, 3.0, 3.0),
         ({"state": ESTABLISHED, "received_ms": 5000, "sent_ms": 7000, "heard_ms": 100}, 5.0, 5.0),
         ({"state": ESTABLISHED, "timer": RETRANSMIT, "retransmits": 4, "sent_ms": 100, "heard_ms": 12_000}, 12.0, 12.0),
         ({"state": FIN_WAIT1, "timer": PROBE, "sent_ms": 9000, "heard_ms": 100}, 9.0, 9.0),
