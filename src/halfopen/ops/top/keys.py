@@ -12,6 +12,7 @@ from halfopen.linux.tty import Screen
 from halfopen.ops.release.steady import steady
 from halfopen.present.language import spoken
 from halfopen.present.screen.drawing import draw, scrolled_most
+from halfopen.present.screen.frame import too_small
 from halfopen.present.screen.keyboard import KeyDecoder
 from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.pressing import press
@@ -76,6 +77,11 @@ class KeyLoop:
     def _press(self, key: str) -> None:
         with spoken():
             columns, rows = self._screen.size()
+            if too_small(columns, rows):
+                # Nothing is seen of what another key does: a question would be answered that nobody can read.
+                if key == "q":
+                    self.quit()
+                return
             self._state, wish = press(self._state, key, self._shown, rows)
             if self._state.top:
                 # No key is to be pressed twice because another one went past the end.

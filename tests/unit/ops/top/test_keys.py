@@ -14,14 +14,20 @@ from halfopen.ops.top.top import ReadingSource, Top
 from halfopen.present.screen.drawing import draw
 from halfopen.present.screen.help import help_lines
 from halfopen.present.screen.painting import Painter
-from halfopen.present.screen.state import ScreenState
+from halfopen.present.screen.state import Page, ScreenState
 
 
 class _Small:
     """A terminal, as far as a key needs one."""
 
+    def __init__(self, columns: int = 80, rows: int = 24) -> None:
+        self.columns, self.rows = columns, rows
+
     def size(self) -> tuple[int, int]:
-        return 80, 24
+        return self.columns, self.rows
+
+    def wake(self) -> None:
+        """Nobody waits."""
 
 
 def test_a_key_that_goes_past_the_end_of_a_text_need_not_be_taken_back() -> None:
@@ -63,3 +69,17 @@ def test_a_reading_that_is_late_is_waited_for_and_said_to_be_old(monkeypatch: py
     assert "The last reading is 12 s old" in made.shown(draw(top._kept.live, top._drawn_state(), 80, 24))
     top._press("p")
     assert top._drawn_state().late_s == 0
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(10, 40), (80, 5), (1, 1)])
+def test_on_a_terminal_too_small_to_see_anything_no_key_acts_but_q(columns: int, rows: int) -> None:
+    """The page of a listener was laid out for a width below zero, and a release could be confirmed unseen."""
+    screen: Any = _Small(columns, rows)
+    state = ScreenState(page=Page.DETAILS, listener=made.KEY, top=3)
+    loop = KeyLoop(screen, Painter(colour=False), state, ascii_only=True)
+    loop._shown = made.live()
+    for key in ("down", "r", "y", "enter"):
+        loop._press(key)
+    assert loop._state == state
+    loop._press("q")
+    assert loop._quit
