@@ -1,1 +1,1 @@
-"""The process that stays: its two halves, what runs between them, the control socket and what systemd needs."""
+"""The service: its two processes, the messages between them, the control socket, and systemd's files."""

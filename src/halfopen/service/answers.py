@@ -1,8 +1,8 @@
-"""Commands that the service runs for those who may not read the kernel's tables themselves.
+"""Commands that the service runs for users who may not read the kernel's tables themselves.
 
-Each is a process of its own, `halfopen COMMAND --direct`, with what the service may do: the loop is not held up by it,
-and nothing it does outlives it. One runs at a time, for a bounded time, with a bounded output; after it no other is
-started before it took no more than a share of the time. Whoever asks the same meanwhile gets the same answer.
+Each is a process of its own, `halfopen COMMAND --direct`, with the privileges of the service, so it does not delay the
+loop, and nothing of it remains. One runs at a time, with limits of time and output, and with pauses that keep them to a
+share of the time. Users who ask the same in the meantime get the same answer.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _PIECE: Final = 64 * 1024
 
 
 class Wanted(Struct, frozen=True):
-    """A command to run: its words, the width of the terminal (None: there is none), whether that shows colour, whether
-    the asker has the privileges that proposed commands need, and the language that is spoken to people.
+    """A command to run: its words, the width of the terminal (None: there is none), whether the terminal has colours,
+    whether the user has the privileges that proposed commands need, and the language of texts.
     """
 
     words: tuple[str, ...]
@@ -51,7 +51,7 @@ class Wanted(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """What a command printed. errors: on standard error; at: when it began (monotonic); used_s: processor time."""
+    """The output of a command. errors: standard error. at: when it began (monotonic). used_s: processor time."""
 
     exit_code: int
     output: str
@@ -69,7 +69,7 @@ class _Job(Struct):
 
 
 class Answers(Struct):
-    """Runs what is wanted, one after another, in a thread that begins with the first. run: runs one."""
+    """Runs commands one after another, in a thread that is started with the first. run: the function that runs one."""
 
     share: float = _SHARE
     run: Callable[[Wanted], Answered] = field(default_factory=lambda: run)
@@ -81,7 +81,7 @@ class Answers(Struct):
     _ends: bool = False
 
     def ask(self, wanted: Wanted, then: _Then) -> None:
-        """Have `then` called with the answer, from another thread. Raises: HalfopenError when too many wait."""
+        """Call `then` with the answer, in another thread. Raises: HalfopenError if too many requests wait."""
         with self._changed:
             known = self._known.get(wanted)
             if known is None or time.monotonic() >= self._again_at:
@@ -103,7 +103,7 @@ class Answers(Struct):
             threads.start(self._thread)
 
     def close(self) -> None:
-        """Run no more."""
+        """Run no further commands."""
         with self._changed:
             self._ends = True
             self._changed.notify_all()
@@ -134,7 +134,9 @@ class Answers(Struct):
 
 
 def run(wanted: Wanted, patience_s: float = _PATIENCE_S) -> Answered:
-    """Run `halfopen` with these words, and wait for it. Raises: HalfopenError when it prints or takes too much."""
+    """Run `halfopen` with these arguments, and wait for it. Raises: HalfopenError if it prints too much or
+    takes too long.
+    """
     env = {**os.environ, "PYTHONPATH": python_path(), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
     if wanted.language in CATALOGUES:
         # Whether or not that locale is installed here.
@@ -177,7 +179,7 @@ def run(wanted: Wanted, patience_s: float = _PATIENCE_S) -> Answered:
 
 
 def _read(process: subprocess.Popen[bytes], until_s: float) -> tuple[bytes, bytes]:
-    """Standard output and error, each as far as there is room. Raises: HalfopenError, subprocess.TimeoutExpired."""
+    """Standard output and error, each up to its limit. Raises: HalfopenError, subprocess.TimeoutExpired."""
     poll, open_ones = select.poll(), dict[int, tuple[IO[bytes], bytearray, int]]()
     outputs = (process.stdout, bytearray(), _OUTPUT_MOST), (process.stderr, bytearray(), _ERRORS_MOST)
     for stream, taken, most in outputs:

@@ -1,4 +1,4 @@
-"""Asks the running service. Imports nothing heavy: a command that the service answers needs nothing else."""
+"""Asks the running service. Imports nothing heavy, as a command that the service answers needs nothing else."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _UNITS: Final = (
 
 
 def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any] | None:
-    """The service's answer to a request; None where no service listens at `path`, or this user may not connect.
+    """The answer of the service to a request; None if no service listens at `path`, or this user may not connect.
 
-    Raises: HalfopenError when the service does not answer, or answers what is not JSON.
+    Raises: HalfopenError if the service does not answer, or the answer is not JSON.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
         one.settimeout(CONNECT_S)
@@ -51,7 +51,7 @@ def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> 
 
 
 def why_not(path: str) -> str:
-    """The reason why nobody answers at `path`, and what to do."""
+    """Why nothing answers at `path`, and what to do."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
             one.settimeout(CONNECT_S)
@@ -68,7 +68,7 @@ def why_not(path: str) -> str:
 
 
 def here() -> int:
-    """The inode of this process's network namespace; 0 where /proc does not tell."""
+    """The inode of this process's network namespace; 0 if /proc does not show it."""
     try:
         return os.stat(OWN_NETNS).st_ino
     except OSError:

@@ -1,7 +1,7 @@
-"""The control socket: a line of JSON is asked, a line of JSON is answered (docs/service.md).
+"""The control socket: a request is a line of JSON, and so is its answer (docs/service.md).
 
-In a thread of its own. Every client is bounded: the length of a line, the time it may take, how many there are of one
-user and in all. Whatever clients do, the loop goes on.
+It runs in a thread of its own. The length of a line, the time of a client, and the number of clients of one user and in
+all are limited, so that clients cannot delay the loop.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from halfopen.service.requests import (
 
 _CLIENTS_MOST: Final = 32
 _OF_ONE_USER: Final = 8
-# That are sent every reading; the others leave room for requests.
+# The most clients that are sent every reading, less than all, so that there is room for requests.
 _STREAMS_MOST: Final = 16
 _STREAMS_OF_ONE_USER: Final = 4
 _IDLE_S: Final = 10.0
-# For an answer to be made and to be read.
+# Time limits for making an answer, and for the client to read it.
 _ANSWER_S: Final = 75.0
-# The share of the time for all clients together; commands that are run for them have a share of their own.
+# The share of the time for all clients together, without the commands that are run for them.
 _SHARE: Final = 0.05
-# A client may send so much more while it is answered.
+# How many further bytes a client may send while it is being answered.
 _AHEAD_MOST: Final = 4 * LINE_MOST
 _BETWEEN_S: Final = 0.002
 _PAUSE_S: Final = 0.2
@@ -57,10 +57,10 @@ _BACKLOG: Final = 64
 
 
 class Asking(Protocol):
-    """What knows how the service is, and has it act. Every method is called by the thread that answers."""
+    """The service, as the control socket uses it. Every method is called by the thread that answers."""
 
     def health(self) -> Mapping[str, Any]:
-        """How the service is."""
+        """The state of the service."""
 
     def incidents(self) -> Mapping[str, Any]:
         """The incidents that are on."""
@@ -69,19 +69,19 @@ class Asking(Protocol):
         """A new link to the page, or a session of it. Raises: HalfopenError."""
 
     def reload(self) -> Mapping[str, Any]:
-        """Have the configuration read again. Raises: HalfopenError."""
+        """Read the configuration again. Raises: HalfopenError."""
 
     def silence(self, action: AskAcknowledge | AskSilence | AskUnsilence, uid: int) -> Mapping[str, Any]:
-        """Have nobody told of some incidents, or again, as a user asks. Raises: HalfopenError."""
+        """Begin or end a silence, as a user requests. Raises: HalfopenError."""
 
     def set_mode(self, *, observe: bool) -> Mapping[str, Any]:
-        """Let no policy act, or let each do as it is configured. Raises: HalfopenError."""
+        """Let policies only observe, or act as configured. Raises: HalfopenError."""
 
 
 class _Client(Struct, eq=False):
-    """until: it is closed then, unless something comes. line: of what it sent, as far as it was not looked at; rest: of
-    an answer. asked: a request of it is being answered; last: it is closed after what it is told now. streams: it is
-    sent readings from now on, those of the namespace `inode` or (None) all.
+    """A client. until: when it is closed, unless something comes. line: received bytes that are not processed yet.
+    rest: the part of an answer that is not sent yet. asked: a request is being answered. last: close it after this
+    answer. streams: it is sent readings, those of the namespace `inode` or (None) all.
     """
 
     socket: socket.socket
@@ -97,7 +97,7 @@ class _Client(Struct, eq=False):
 
 
 class Control:
-    """Answers at a listening Unix socket until `close`."""
+    """Answers requests at a listening Unix socket until `close`."""
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class Control:
         answers: Answers | None = None,
         feed: ReadingsFeed | None = None,
     ) -> None:
-        """group: whose members may read, beside root and this process's own user. everywhere: every network namespace
-        is watched; else the one with the inode `watched` (None: this process's own). feed: what is read.
+        """group: members may read, as root and this process's user may. everywhere: every network namespace is watched;
+        otherwise the one with the inode `watched` (None: this process's own). feed: the readings.
 
         Raises: KernelError.
         """
@@ -138,11 +138,11 @@ class Control:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that answers is there."""
+        """Whether the thread that answers is running."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._ends = True
         self._feed.wake = None
         self._answers.close()
@@ -172,7 +172,7 @@ class Control:
                 self._deliver()
                 self._hand_on()
                 self._expire()
-                # A client that floods the socket waits; the loop does not.
+                # Out of time: clients have to wait, so that the loop of the watch does not.
                 time.sleep((time.thread_time() - used_s) * (1 / _SHARE - 1))
             for client in list(self._clients.values()):
                 self._end(client)
@@ -205,7 +205,9 @@ class Control:
         self._selector.register(accepted, selectors.EVENT_READ)
 
     def _make_room(self, uid: int) -> None:
-        """The oldest client of a user with many makes room for the user's next; else the oldest that is idle."""
+        """Close a client to make room: the oldest of this user if the user has too many, otherwise the oldest
+        idle one.
+        """
         own = [client for client in self._clients.values() if client.uid == uid]
         own.sort(key=lambda client: client.streams)
         if len(own) >= _OF_ONE_USER:
@@ -235,7 +237,7 @@ class Control:
         self._next(client)
 
     def _next(self, client: _Client) -> None:
-        """Take the next requests of a client, one at a time, as far as it reads the answers."""
+        """Process the next requests of a client, one at a time, as long as it reads the answers."""
         while self._known(client) and not (client.asked or client.rest or client.last or client.streams):
             line, newline, rest = client.line.partition(b"\n")
             if len(line) > LINE_MOST:
@@ -319,7 +321,9 @@ class Control:
     # --- readings for screens -----------------------------------------------------------------------------------------
 
     def _stream(self, client: _Client, request: AskReadings) -> None:
-        """Send every reading from now on. Raises: HalfopenError where that is not watched, or by too many."""
+        """Send every reading from now on. Raises: HalfopenError if the namespace is not watched, or there are
+        too many.
+        """
         self._must_be_watched(request)
         inode = self._own if request.netns in (None, "self") else None
         if not self._everywhere and inode != self._watched:
@@ -335,7 +339,7 @@ class Control:
         self._say(client, head + self._feed.head() + self._feed.first(inode))
 
     def _hand_on(self) -> None:
-        """Send what is new to every screen that took what came before; what another one misses it never gets."""
+        """Send new readings to every screen that has received the last ones. A screen that lags misses readings."""
         there = [client for client in self._clients.values() if client.streams]
         self._feed.watched = bool(there)
         if not there or not self._feed.has_news:
@@ -366,7 +370,7 @@ class Control:
             self._end(client)
 
     def _send(self, client: _Client) -> None:
-        """Send what is left of an answer. Raises: OSError; BlockingIOError when it has to wait."""
+        """Send the rest of an answer. Raises: OSError; BlockingIOError if the client is not ready."""
         self._selector.modify(client.socket, selectors.EVENT_WRITE)
         while client.rest:
             client.rest = client.rest[client.socket.send(client.rest) :]

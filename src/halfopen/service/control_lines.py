@@ -1,4 +1,4 @@
-"""The lines with which the control socket answers."""
+"""The answers of the control socket, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from halfopen.service.requests import SCHEMA, AskedToShow
 
 
 def done(command: str, facts: Mapping[str, Any]) -> bytes:
-    """What is told of a request that was granted."""
+    """The answer to a request that was carried out."""
     return _line({"schema": SCHEMA, "ok": True, "command": command, "pid": os.getpid(), **facts})
 
 
 def shown(request: AskedToShow, made: Answered) -> bytes:
-    """What a command printed."""
+    """The answer with the output of a command."""
     facts = {
         "exit_code": made.exit_code,
         "output": made.output,
@@ -31,7 +31,7 @@ def shown(request: AskedToShow, made: Answered) -> bytes:
 
 
 def failed(error: HalfopenError) -> bytes:
-    """Why a request was refused."""
+    """The answer to a request that failed."""
     facts = {"id": error.id, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
     return _line({"schema": SCHEMA, "ok": False, "pid": os.getpid(), "error": facts})
 

@@ -1,8 +1,8 @@
-"""The face: the process of the service that talks to the world, without any capability and as another user than root.
+"""The face: the process of the service that talks to the outside, without any capability and never as root.
 
-`python -m halfopen.service.face FD PARENT [UID GID]`: FD is its end of the socket to the eyes. It gives up what it may
-do before it reads the first byte, takes parcels, and ends when the eyes do. It imports little: no numpy, and of each
-part what that part needs.
+`python -m halfopen.service.face FD PARENT [UID GID]`: FD is its end of the socket to the eyes. It gives up its
+privileges before it reads the first byte, takes parcels, and ends with the eyes. It imports no numpy, and only the
+modules of the parts that are configured.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _PARCEL_TROUBLES: Final = 16
 
 
 class Face:
-    """The parts there are, and what went wrong with them."""
+    """The parts of the face, and their troubles."""
 
     def __init__(self) -> None:
         self._parts: dict[str, FacePart] = {}
-        # By the kind of parcel; a part may take more than that of its own name (`takes`).
+        # By kind of parcel. A part may take more kinds than the one of its name (`takes`).
         self._takes: dict[str, Callable[[bytes], None]] = {}
         self._taken = 0
         self._troubles: list[str] = []
 
     def take(self, parcel: Parcel) -> None:
-        """Hand a parcel to its part. Raises nothing: a part that fails is told of, and stays."""
+        """Pass a parcel to its part. Raises nothing: an error of a part is reported, and the part stays."""
         try:
             if parcel.kind == SETTINGS:
                 self._begin(json.loads(parcel.body))
             elif (take := self._takes.get(parcel.kind)) is not None:
                 take(parcel.body)
-        except Exception as e:  # whatever a part's library raises must not end the others
+        except Exception as e:  # an error in one part's library must not end the others
             if len(self._troubles) < _PARCEL_TROUBLES:
                 self._troubles.append(f"{parcel.kind}: {words(e)}")
         self._taken = max(self._taken, parcel.number)
@@ -56,7 +56,7 @@ class Face:
                 self._troubles.append(f"{kind}: {words(e)}")
 
     def report(self) -> FaceReport:
-        """How it is; troubles are told once."""
+        """The state of the face; each trouble is reported once."""
         troubles, self._troubles = self._troubles, []
         troubles += [line for part in self._parts.values() for line in part.told()]
         dropped = sum(getattr(part, "dropped", 0) for part in self._parts.values())
@@ -76,7 +76,7 @@ def _resident() -> int:
 
 
 def run(link: socket.socket) -> None:
-    """Take what comes until the eyes close their end. Raises: OSError, WireError."""
+    """Process parcels until the eyes close their end. Raises: OSError, WireError."""
     face, frames = Face(), Frames(Parcel)
     try:
         _report(link, face)
@@ -95,13 +95,13 @@ def _report(link: socket.socket, face: Face) -> None:
     try:
         link.sendall(encode(face.report()))
     except OSError:
-        # The eyes have ended, and listen no more; what they sent before that is still to be taken.
+        # The eyes have ended and read no reports any more, but parcels that they sent before must still be processed.
         pass
 
 
 def main(arguments: list[str]) -> NoReturn:
     """Give up every privilege, then be the face."""
-    # The eyes say when to end: a Ctrl-C of the terminal and systemd's SIGTERM reach both.
+    # Ctrl-C in a terminal and systemd's SIGTERM reach both processes: ignore them, as the eyes say when to end.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     fd, parent, *user = map(int, arguments)
@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> NoReturn:
         run(socket.socket(fileno=fd))
     except OSError:  # the eyes are gone
         pass
-    # Threads of parts that still wait for somebody are not waited for.
+    # Exit without joining threads of parts, which may be waiting for a receiver.
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
-"""Keeps a face running beside the loop, and sends it what it is to tell the world.
+"""Keeps a face running beside the loop, and sends it parcels.
 
-In a thread of its own: whatever becomes of the face, the loop only puts parcels into a box. A face that dies, or does
-not answer, is replaced, after a pause that doubles as long as faces do not live.
+It runs in a thread of its own, and the loop only puts parcels into an outbox, whatever happens to the face. A face that
+dies or does not answer is replaced, after a pause that doubles as long as faces keep dying.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from halfopen.service.messages import PING, SETTINGS, FaceReport, Frames, Parcel
 from halfopen.service.outbox import Outbox
 from halfopen.service.parts import METRICS
 
-# The face is asked how it is so often; one that only serves metrics, and so has nothing to tell, more rarely: to wake
-# both processes is a tenth of what an idle service costs.
+# How often the face is asked for a report; a face that only serves metrics has little to report and is asked less
+# often: waking both processes is a tenth of the cost of an idle service.
 _TICK_S: Final = 1.0
 _QUIET_TICK_S: Final = 5.0
-# Without a word for this long, though it was asked at each tick: the face hangs. Added up from ticks, so that a stop of
-# this whole process (SIGSTOP, a suspended machine) is not held against it.
+# A face that does not report for this long, though it is asked at each tick, hangs. The time is counted in ticks, so
+# that the time in which this process itself was stopped (SIGSTOP, a suspended machine) does not count.
 _SILENT_S: Final = 15.0
-# Before its first word: under heavy load a process takes that long to start, and another one would take as long again.
+# The limit before the first report: under heavy load a process takes long to start, and so would its replacement.
 _STARTS_WITHIN_S: Final = 120.0
-# At the end of the service less.
+# The same at the end of the service.
 _SILENT_AT_END_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 60.0
-# A face that lived for this long begins again with the shortest pause.
+# If a face lived for this long, its replacement is started after the shortest pause.
 _LIVED_S: Final = 60.0
-# The face has that long to end: one that hangs, and one that has news to tell at the end of the service.
+# How long a face may take to end: one that hangs, and one that has news to deliver at the end of the service.
 _HANGING_S: Final = 1.0
 _LAST_WORDS_S: Final = 4.0
 _PIECE: Final = 64 * 1024
 _MODULE: Final = "halfopen.service.face"
-# Accounts that the face may become where the eyes are root's; the first that exists.
+# Users for the face if the eyes run as root; the first that exists.
 _USERS: Final = ("halfopen", "nobody")
 
 
 class FaceHealth(Struct):
-    """How the face is. pid: 0 while there is none. restarts: since the service began. memory_bytes, cpu_s: of the face
-    that runs; cpu_before_s: of those before it. receivers: of notices. watched: the languages in which somebody looks
-    at the page. troubles: lines not told yet.
+    """The state of the face. pid: 0: there is none now. restarts: since the service began. memory_bytes, cpu_s: of the
+    running face; cpu_before_s: of the earlier ones. receivers: of notices. watched: the languages of open pages.
+    troubles: lines that were not printed yet.
     """
 
     pid: int = 0
@@ -84,10 +84,10 @@ class FaceKeeper:
         self._thread: threading.Thread | None = None
 
     def begin(self, settings: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Start the face. settings: of each part, by its kind. descriptors: those that the face gets, under the same
+        """Start the face. settings: of each part, by kind. descriptors: to be inherited by the face, with the same
         numbers.
 
-        Raises: KernelError when no thread can be started.
+        Raises: KernelError if no thread can be started.
         """
         self._set(settings)
         self._descriptors = tuple(descriptors)
@@ -100,7 +100,7 @@ class FaceKeeper:
         self._thread = thread
 
     def renew(self, settings: Mapping[str, Any]) -> None:
-        """Have another face, with these settings, in the place of the one that runs; it ends in order."""
+        """Replace the face by one with these settings; the old one ends in order."""
         self._set(settings)
         self._renewed = True
         os.eventfd_write(self._wake, 1)
@@ -109,33 +109,35 @@ class FaceKeeper:
         self._settings, self._quiet = json.dumps(settings).encode(), settings.keys() <= {METRICS}
 
     def latest(self, kind: str, body: bytes) -> None:
-        """Send this in place of what was to be sent of this kind."""
+        """Send this instead of an unsent parcel of the same kind."""
         self.outbox.put_latest(kind, body)
         os.eventfd_write(self._wake, 1)
 
     def send(self, kind: str, body: bytes) -> bool:
-        """Send this, and again to another face if need be. Returns whether nothing had to make room for it."""
+        """Send this, and again if the face is replaced before it took it. Returns False if an older parcel
+        was dropped.
+        """
         whole = self.outbox.put(kind, body)
         os.eventfd_write(self._wake, 1)
         return whole
 
     def told(self) -> list[str]:
-        """What went wrong since the last call, a line each."""
-        # Also by the thread, at the other end.
+        """The troubles since the last call, a line each."""
+        # The thread appends at the other end meanwhile.
         return [self.health.troubles.popleft() for _ in range(len(self.health.troubles))]
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that keeps the face is there."""
+        """Whether the thread that keeps the face is running."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def dropped(self) -> int:
-        """Parcels that found no room, here or in a face, since the service began."""
+        """How many parcels were dropped for lack of room, here or in a face, since the service began."""
         return self.outbox.dropped + self._dropped_before + self._dropped_there
 
     def close(self, patience_s: float = 3.0) -> None:
-        """Let the face take what waits, for a while, and end it."""
+        """Give the face some time to take the parcels that wait, and end it."""
         if self._wake < 0:
             return
         self._ends = True
@@ -186,7 +188,7 @@ class FaceKeeper:
         self.health.troubles.append(line)
 
     def _one_face(self) -> str:
-        """Start a face and talk to it until it ends; how that came. Raises: OSError."""
+        """Start a face and talk to it until it ends. Returns why it ended. Raises: OSError."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -205,7 +207,7 @@ class FaceKeeper:
     def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())]
         words += map(str, face_user() or ())
-        # Not one of this process's own descriptors but these; they were all opened to be closed on exec.
+        # The face inherits only these descriptors: all others are close-on-exec.
         return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -216,11 +218,11 @@ class FaceKeeper:
         )
 
     def first(self) -> bytes:
-        """The frame that a face gets before any other."""
+        """The first frame for a face."""
         return encode(Parcel(0, SETTINGS, self._settings))
 
     def reported(self, report: FaceReport) -> None:
-        """The face said how it is."""
+        """Take in a report of the face."""
         self.outbox.taken(report.taken)
         self.health.memory_bytes, self.health.cpu_s = report.memory_bytes, report.cpu_s
         self._dropped_there = report.dropped
@@ -230,27 +232,27 @@ class FaceKeeper:
 
     @property
     def tick_s(self) -> float:
-        """How often the face is asked how it is."""
+        """How often the face is asked for a report, s."""
         return _QUIET_TICK_S if self._quiet and not self._ends else _TICK_S
 
     @property
     def ends(self) -> bool:
-        """Whether no more is to come."""
+        """Whether the service ends."""
         return self._ends
 
     @property
     def renewed(self) -> bool:
-        """Whether another face is to take the place of this one."""
+        """Whether this face is to be replaced."""
         return self._renewed
 
     @property
     def wake(self) -> int:
-        """Readable when there is something to do."""
+        """A descriptor that is readable when there is something to do."""
         return self._wake
 
 
 class _Conversation:
-    """What is said to one face, and by it."""
+    """The exchange of messages with one face."""
 
     def __init__(self, keeper: FaceKeeper, link: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self._keeper, self._link, self._process = keeper, link, process
@@ -260,7 +262,7 @@ class _Conversation:
         link.setblocking(False)
 
     def hold(self) -> str:
-        """Talk until the end; why it came to that, "" where the face ended by itself. Raises: OSError."""
+        """Exchange messages until the end. Returns the reason; "": the face ended by itself. Raises: OSError."""
         poll = select.poll()
         poll.register(self._keeper.wake, select.POLLIN)
         poll.register(self._link, select.POLLIN)
@@ -270,7 +272,7 @@ class _Conversation:
             if self._keeper.ends and not wants_out:
                 return "ended"
             if self._keeper.renewed and not self._rest:
-                return "renewed"  # whatever comes from now on is for the next one
+                return "renewed"  # later parcels are for the next face
             poll.modify(self._link, select.POLLIN | (select.POLLOUT if wants_out else 0))
             ready = dict(poll.poll(max(0.0, next_tick - time.monotonic()) * 1000))
             if self._keeper.wake in ready:
@@ -318,7 +320,7 @@ class _Conversation:
                 return True
             try:
                 self._rest = memoryview(encode(parcel))
-            except ValueError:  # too long for any frame: the next one is smaller
+            except ValueError:  # too long for a frame; the next one may be shorter
                 return True
         try:
             self._rest = self._rest[self._link.send(self._rest) :]
@@ -330,7 +332,7 @@ class _Conversation:
 
 
 def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
-    """It ends by itself when its socket is closed; one that hangs is killed."""
+    """Wait for the face, which ends when its socket is closed; kill it if it hangs."""
     try:
         process.wait(timeout=patience_s)
     except subprocess.TimeoutExpired:
@@ -339,8 +341,8 @@ def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
 
 
 def face_user() -> tuple[int, int] | None:
-    """The uid and gid that a face gets here; None: those of this process, which is not root's, or whose program nobody
-    else can read.
+    """The uid and gid for a face; None: those of this process, if it is not root, or no other user could read the
+    program.
     """
     return privileges.user_of(_USERS) if files.is_root() and _reachable_by_others() else None
 
@@ -352,7 +354,9 @@ def _how(code: int | None) -> str:
 
 
 def _reachable_by_others() -> bool:
-    """Whether another user can read this program and its Python: a face that is one imports more of both later."""
+    """Whether other users can read this program and its Python: the face imports modules after it has changed
+    its user.
+    """
     for path in (Path(__file__), Path(os.__file__), Path(sys.executable).resolve()):
         if not all(one.stat().st_mode & 0o001 for one in path.resolve().parents):
             return False

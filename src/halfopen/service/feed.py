@@ -1,7 +1,8 @@
-"""The readings of the watch, kept for the screens of others: the newest of each namespace, encoded when one is there.
+"""The readings of the watch for other processes' screens: the newest of each namespace, encoded while a screen is
+connected.
 
-The loop hands over what it read and never waits: of a namespace only the newest reading is kept, so a thread that
-lags, or a screen, misses readings, and nothing piles up.
+The loop hands over its readings and never waits. Only the newest reading of a namespace is kept: a thread or a screen
+that lags misses readings, and nothing piles up.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from halfopen.wire import readings
 
 
 class _Kept(Struct):
-    """A namespace: its last reading, the head of the one before, the last of every request, the last that was judged,
-    and what is on there. fresh: the last reading was not handed on yet.
+    """A namespace: its last reading, the head of the one before, the last reading of every request, the last one that
+    was judged, and its incidents. fresh: the last reading was not sent yet.
     """
 
     last: FlightReading
@@ -39,7 +40,7 @@ class _Kept(Struct):
     fresh: bool = True
 
     def all(self) -> tuple[FlightReading, ...]:
-        """What a screen that knows nothing has to be told: ages, then rates, then what is on."""
+        """The readings for a new screen: one for ages, one for rates, one for findings and incidents."""
         last = self.last
         if last.findings is None and self.judged is not None:
             last = replace(last, findings=self.judged.findings, cures=self.judged.cures)
@@ -48,7 +49,7 @@ class _Kept(Struct):
 
 
 class ReadingsBatch(Struct):
-    """What was read since the last batch: the frames of each namespace, by its inode, and the round behind them."""
+    """The readings since the last batch: the frames of each namespace, by inode, and the frame of the round."""
 
     frames: dict[int, bytes] = field(default_factory=dict)
     round: FlightRound = field(default_factory=lambda: FlightRound(0.0))
@@ -68,7 +69,7 @@ class ReadingsBatch(Struct):
 
 
 class ReadingsFeed:
-    """Takes the reports of a watch in its loop; `head`, `first` and `news` are for the thread that serves screens.
+    """Takes the reports of a watch, in its loop; `head`, `first` and `news` are for the thread that serves screens.
 
     watched: whether a screen is there, which that thread sets. wake: called in the loop when there is news for one.
     has_news: a round ended since `news` was asked last.
@@ -107,7 +108,7 @@ class ReadingsFeed:
         if kept is None:
             self._of[where] = kept = _Kept(one)
         else:
-            # If only depths were read, the parts are small.
+            # A reading of only the depths is small.
             head = kept.last.sample if kept.last.sample.depths else kept.last.sample.bare()
             kept.last, kept.before, kept.fresh = one, FlightReading(head, glance=True), True
         kept.incidents = report.incidents
@@ -134,11 +135,11 @@ class ReadingsFeed:
     # --- for the thread that serves screens ---------------------------------------------------------------------------
 
     def head(self) -> bytes:
-        """What a stream begins with."""
+        """The first frame of a stream."""
         return readings.encode(FlightHead("", self._version, self._filter))
 
     def first(self, inode: int | None) -> bytes:
-        """What a screen that came now is told of a namespace, or (None) of all: so that it shows what is known."""
+        """The frames for a new screen of a namespace, or (None) of all, so that it shows what is known already."""
         with self._lock:
             known = [(where.inode, kept.all()) for where, kept in self._of.items()]
             batch = ReadingsBatch(round=self._round)
@@ -148,7 +149,7 @@ class ReadingsFeed:
         return batch.of(inode)
 
     def news(self) -> ReadingsBatch:
-        """What was read since this was asked last."""
+        """The readings since the last call."""
         self.has_news = False
         with self._lock:
             fresh = [(where.inode, kept.last) for where, kept in self._of.items() if kept.fresh]

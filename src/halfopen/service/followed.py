@@ -1,4 +1,4 @@
-"""The service's readings, followed by a screen: reports as a watch of one's own would yield them."""
+"""The service's readings for a screen, as the reports that a watch in this process would yield."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from halfopen.wire.readings import FrameTaker
 
 _PIECE: Final = 256 * 1024
 _LINE_MOST: Final = 64 * 1024
-# An answer, and a reading, are due within this time; readings are spaced out to 10 s at most.
+# Limits for an answer and for a reading; readings are at most 10 s apart.
 _PATIENCE_S: Final = 20.0
 _AGAIN_S: Final = 1.0
 # A command that asks for another namespace gets its error from the kernel, not from the service; one that asks for all
@@ -40,17 +40,17 @@ class FollowedReadings:
 
     @property
     def wider(self) -> bool:
-        """Whether `widen` would bring more."""
+        """Whether `widen` would show more namespaces."""
         return self._all_there and not self.everywhere
 
     def widen(self) -> None:
-        """Ask for every namespace from now on; in the thread of `run`."""
+        """Request every namespace from now on. For the thread of `run`."""
         self._netns, self.everywhere, self._widens = "all", True, True
-        with suppress(OSError):  # it is closed while the service is waited for
+        with suppress(OSError):  # the socket is closed while waiting for the service
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def run(self, stop: Between) -> Iterator[Report]:
-        """Its reports, until `stop` is set. A service that is gone is waited for."""
+        """The reports, until `stop` is set. If the service is gone, it is waited for."""
         watched: Round | None = None
         while not stop.is_set():
             try:
@@ -88,7 +88,7 @@ class FollowedReadings:
                 raise OSError
 
     def _again(self, stop: Between) -> bool:
-        """Connect again, as soon as that is possible; False where it is told to stop first."""
+        """Connect again as soon as possible. False: `stop` was set before."""
         while not stop.wait(_AGAIN_S):
             try:
                 self._socket, self._begun = self._connected()
@@ -98,7 +98,7 @@ class FollowedReadings:
         return False
 
     def _connected(self) -> tuple[socket.socket, bytes]:
-        """A connection on which readings come, and what came behind the answer. Raises: NoReadings."""
+        """A connection that receives readings, and the bytes received after the answer. Raises: NoReadings."""
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             one.settimeout(client.CONNECT_S)

@@ -1,4 +1,4 @@
-"""Laying down the files of the service, and removing them again."""
+"""Installing and removing the files of the service."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from halfopen.linux.replacing import replace
 from halfopen.service.unit import CONFIG, DROP_IN, MADE_BY, UNIT, ServiceFile, service_files
 
 _PACKAGED: Final = "/usr/bin/halfopen"
-# The unit hides these (ProtectHome, PrivateTmp).
+# Directories that the unit hides (ProtectHome, PrivateTmp).
 _HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108
 _DIRECTORY: Final = 0o755
 
 
 class Laid(Struct, frozen=True):
-    """What was done, a line each, and the commands that come next."""
+    """What was done, a line each, and the commands to run next."""
 
     done: tuple[str, ...]
     next: tuple[str, ...] = ()
 
 
 def program() -> str:
-    """The words that start this halfopen, with full paths. Raises: HalfopenError where the service could not."""
+    """The command that starts this halfopen, with full paths. Raises: HalfopenError if the service could not run it."""
     beside = os.path.join(os.path.dirname(sys.executable), "halfopen")
     found = beside if os.access(beside, os.X_OK) else shutil.which("halfopen")
     words = found or f"{sys.executable} -P -m halfopen"
@@ -46,10 +46,10 @@ def program() -> str:
 
 
 def wanted(root: str, start: str, *, all_namespaces: bool) -> list[ServiceFile]:
-    """The files for this machine, or (root) for an image or a package below that directory. start: the words that
-    start halfopen, empty: this one's, or for a package /usr/bin/halfopen.
+    """The files for this machine, or (root) for an image or a package below that directory. start: the command that
+    starts halfopen; empty: that of this one, or for a package /usr/bin/halfopen.
 
-    Raises: HalfopenError, Unsupported where systemd does not run.
+    Raises: HalfopenError, Unsupported if systemd does not run.
     """
     if not root:
         _need_systemd()
@@ -60,7 +60,7 @@ def wanted(root: str, start: str, *, all_namespaces: bool) -> list[ServiceFile]:
 
 
 def install(made: Sequence[ServiceFile], root: str) -> Laid:
-    """Write the files; on this machine also make the user and the directories and have systemd read the unit.
+    """Write the files; on this machine also create the user and the directories, and have systemd load the unit.
 
     Raises: HalfopenError, NotPermitted. An existing configuration is left as it is.
     """
@@ -97,7 +97,7 @@ def uninstall(root: str) -> Laid:
 
 
 def _removed(root: str, but: Sequence[str], only: str = "") -> list[str]:
-    """Remove our files, but those at these paths; a line for each, also for one that was changed and stays."""
+    """Remove our files, except those at these paths. Returns a line for each, also for a changed file, which stays."""
     done = []
     for one in service_files("", all_namespaces=True, packaged=bool(root)):
         path = root + one.path
@@ -118,7 +118,7 @@ def _removed(root: str, but: Sequence[str], only: str = "") -> list[str]:
 
 
 def _write(one: ServiceFile, root: str) -> str:
-    """Write a file, unless it is there and not ours; what was done, empty where there was nothing to do."""
+    """Write a file, unless one that is not ours is there. Returns what was done; empty if nothing had to be."""
     path = root + one.path
     before = small_files.read(path)
     if before == one.text.encode():
@@ -145,7 +145,7 @@ def _write(one: ServiceFile, root: str) -> str:
 
 
 def _give_to_group(path: str) -> None:
-    """The configuration may name secrets: the service's group reads it, nobody else."""
+    """Make the configuration readable for the service's group only, as it may name secrets."""
     import grp
 
     try:

@@ -1,7 +1,7 @@
-"""What the two processes of the service say to each other, and how it stands on the socket between them.
+"""The messages between the two processes of the service, and their encoding on the socket.
 
-A frame is four bytes, the length of what follows, and that many bytes of msgpack: a `Parcel` from the eyes to the face,
-a `FaceReport` back.
+A frame is the length of the rest (four bytes) and MessagePack: a `Parcel` from the eyes to the face, a `FaceReport`
+back.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from halfopen.core.notice import ReceiverStanding
 T = TypeVar("T")
 
 FRAME_MOST: Final = 32 * 1024 * 1024
-"""A frame has no more bytes: 4,000 listeners in the metrics are 3 MB."""
+"""The longest frame, bytes: metrics of 4,000 listeners take 3 MB."""
 _LENGTH: Final = struct.Struct("!I")
 
 PING: Final = "ping"
-"""The kind of parcel that only asks for a report."""
+"""The kind of a parcel that only asks for a report."""
 SETTINGS: Final = "settings"
-"""The kind of parcel that comes first: what each part of the face needs to begin, by its kind."""
+"""The kind of the first parcel: the settings of each part of the face, by kind."""
 
 
 class Parcel(msgspec.Struct, array_like=True, frozen=True):
-    """Something for one part of the face. number: rises by one with each that must not be lost, 0: others. kind: of the
-    part that takes it; body: as that part reads it.
+    """A message for one part of the face. number: counts up by one for parcels that must not be lost; 0: others. kind:
+    of the part that takes it. body: in the encoding of that part.
     """
 
     number: int
@@ -56,7 +56,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Parcel | FaceReport) -> bytes:
-    """A message as its frame. Raises: ValueError when it is longer than a frame may be."""
+    """The frame of a message. Raises: ValueError if it is longer than a frame may be."""
     body = _encoder.encode(message)
     if len(body) > FRAME_MOST:
         raise ValueError(f"a message of {len(body)} bytes")
@@ -64,7 +64,7 @@ def encode(message: Parcel | FaceReport) -> bytes:
 
 
 class Frames(Generic[T]):
-    """Takes bytes as they come, and gives the messages of one kind that are whole."""
+    """Splits a stream of bytes into messages of one type."""
 
     def __init__(self, kind: type[T], most: int = FRAME_MOST) -> None:
         self._decoder: Any = msgspec.msgpack.Decoder(kind)
@@ -72,7 +72,7 @@ class Frames(Generic[T]):
         self._rest = bytearray()
 
     def take(self, data: bytes) -> Iterator[T]:
-        """The messages that are whole with this. Raises: WireError on a length or a message that cannot be."""
+        """The messages that are complete with these bytes. Raises: WireError for an invalid length or message."""
         self._rest += data
         while len(self._rest) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._rest)

@@ -1,4 +1,4 @@
-"""The part of the face that tells receivers of incidents: the delivery, in a thread of its own."""
+"""The part of the face that delivers notices to receivers, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from halfopen.core.sections.notify import NotifySettings
 from halfopen.linux import threads
 
 _TROUBLES_MOST: Final = 64
-# Longer than the delivery takes for its last words.
+# Longer than the delivery goes on after it was told to stop.
 _END_S: Final = 3.5
 
 
 def settings_of(receivers: Sequence[NotifySettings], spool: str) -> dict[str, Any]:
-    """What the part needs to begin. spool: the file that keeps what is not told; "" for none."""
+    """The settings of the part. spool: the file of the spool; "": none."""
     return {"receivers": [msgspec.to_builtins(one) for one in receivers], "spool": spool}
 
 
 class NotifyPart:
-    """Takes notices, and never makes whoever hands them in wait."""
+    """Takes notices without blocking."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """settings: of `settings_of`. Raises: HalfopenError, ValueError."""
-        # Here: the eyes use `settings_of`, and what speaks HTTP has no place in their process.
+        # Imported here: the eyes use `settings_of`, and must not load code that speaks HTTP.
         from halfopen.notify.delivery import Delivery
 
         receivers = msgspec.convert(settings["receivers"], list[NotifySettings])
@@ -41,18 +41,18 @@ class NotifyPart:
         threads.start(self._thread)
 
     def take(self, body: bytes) -> None:
-        """Take a notice. Raises: HalfopenError where the body is none."""
+        """Accept a notice. Raises: HalfopenError if the body is not one."""
         self._delivery.take(decode(body))
 
     def told(self) -> list[str]:
-        """What went wrong, and right again, since the last call: a line each."""
+        """Troubles, and their ends, since the last call: a line each."""
         return [self._troubles.popleft() for _ in range(len(self._troubles))]
 
     def receivers(self) -> list[ReceiverStanding]:
-        """How the receivers do."""
+        """The states of the receivers."""
         return self._delivery.standing()
 
     def close(self) -> None:
-        """Nothing comes any more: what is not told yet is told now, or stays in the spool."""
+        """No more notices come: deliver what waits, or leave it in the spool."""
         self._stop.set()
         self._thread.join(_END_S)

@@ -1,5 +1,5 @@
-"""The sink that has receivers told of incidents, by a process without capabilities: the service's face, or one that a
-watch in the foreground has for this alone.
+"""The sink that sends notices of incidents to receivers, by a process without capabilities: the service's face, or one
+that a watch in the foreground starts only for this.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _FILE: Final = "notify.db"
 
 
 class Notifying:
-    """Takes the reports of a watch. service: whose face does the telling; None: one of its own."""
+    """Takes the reports of a watch. service: its face delivers; None: a face of its own."""
 
     def __init__(self, receivers: Sequence[NotifySettings], service: RunningService | None) -> None:
-        """Raises: HalfopenError where the directory of the spool cannot be made."""
+        """Raises: HalfopenError if the directory of the spool cannot be created."""
         self._receivers, self._service = tuple(receivers), service
         self._own: FaceKeeper | None = None
         self._to: FaceKeeper | None = None
@@ -44,7 +44,7 @@ class Notifying:
             self._to.send(parts.NOTIFY, encode(notice))
 
     def take(self, event: Report) -> Trouble | None:
-        """Take in a report. Returns what went wrong with the telling, where nobody else says so."""
+        """Process a report. Returns a trouble of delivery, if no one else reports it."""
         if self._own is not None and isinstance(event, Begun):
             self._own.begin({parts.NOTIFY: self._settings()})
         self._notices.take(event)
@@ -63,7 +63,7 @@ class Notifying:
         return None
 
     def _changed(self, receivers: tuple[NotifySettings, ...]) -> None:
-        """Other receivers: they are told by another face, which goes on with the spool. Raises: HalfopenError."""
+        """Apply changed receivers: replace the face by one that continues with the spool. Raises: HalfopenError."""
         self._receivers = receivers
         settings = self._settings() if receivers else None
         if self._service is not None:
@@ -76,8 +76,8 @@ class Notifying:
 
 
 def spool_path() -> str:
-    """Where the spool is: in the state directory, or where root's process is told by another user, in a directory of
-    that user beside it. Raises: HalfopenError.
+    """The path of the spool: in the state directory, or, if this is root and the face runs as another user, in a
+    directory of that user beside it. Raises: HalfopenError.
     """
     directory = state.state_directory()
     user = face_user()

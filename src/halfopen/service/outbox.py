@@ -1,4 +1,4 @@
-"""What waits to be sent to the face: bounded, never in the way of whoever puts something in."""
+"""Parcels that wait to be sent to the face: bounded, and putting one in never blocks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BYTES_MOST: Final = 16 * 1024 * 1024
 
 
 class Outbox:
-    """Two sorts of parcels. Of the *latest* (metrics) only the newest of each kind is kept. The *kept* ones (notices)
-    stay, in order, until the face has said that it took them, so that none is lost when the face dies; when there are
-    too many, the oldest goes and is counted.
+    """Two sorts of parcels. Of *latest* ones (metrics), only the newest of each kind is kept. *Kept* ones (notices)
+    stay, in order, until the face has acknowledged them, so that none is lost if the face dies; if there are too many,
+    the oldest is dropped and counted.
     """
 
     def __init__(self, parcels_most: int = PARCELS_MOST, bytes_most: int = BYTES_MOST) -> None:
@@ -32,13 +32,13 @@ class Outbox:
         self.dropped = 0
 
     def put_latest(self, kind: str, body: bytes) -> None:
-        """Take the place of what waits of this kind."""
+        """Replace the parcel of this kind that waits."""
         with self._lock:
             self._latest[kind] = body
             self._unsent.setdefault(kind, time.monotonic())
 
     def put(self, kind: str, body: bytes) -> bool:
-        """Keep a parcel. Returns whether there was room; else the oldest made it."""
+        """Keep a parcel. Returns False if the oldest one had to be dropped for it."""
         with self._lock:
             self._number += 1
             self._kept.append((Parcel(self._number, kind, body), time.monotonic()))
@@ -52,10 +52,10 @@ class Outbox:
             return whole
 
     def next(self) -> Parcel | None:
-        """The next parcel to send, None where there is none. What must not be lost comes first."""
+        """The next parcel to send; None: there is none. Parcels that must not be lost come first."""
         with self._lock:
             if self._kept and self._kept[-1][0].number > self._sent:
-                # Numbers rise by one: what made room is gone from the front.
+                # Numbers are consecutive, and dropped parcels are missing at the front: so this is an index.
                 self._sent = max(self._sent + 1, self._kept[0][0].number)
                 return self._kept[self._sent - self._kept[0][0].number][0]
             for kind in self._unsent:
@@ -64,14 +64,14 @@ class Outbox:
             return None
 
     def taken(self, number: int) -> None:
-        """The face has every parcel up to this one."""
+        """The face has acknowledged every parcel up to this one."""
         with self._lock:
             while self._kept and self._kept[0][0].number <= number:
                 gone, _ = self._kept.popleft()
                 self._bytes -= len(gone.body)
 
     def again(self) -> None:
-        """Another face begins: what none has said it took is sent once more, and the newest of each kind."""
+        """For a new face: send again what was not acknowledged, and the newest parcel of each kind."""
         with self._lock:
             self._unsent = dict.fromkeys(self._latest, time.monotonic())
             self._sent = self._kept[0][0].number - 1 if self._kept else self._number
@@ -83,7 +83,7 @@ class Outbox:
             return bool(self._unsent) or bool(self._kept and self._kept[-1][0].number > self._sent)
 
     def waits_s(self) -> float:
-        """How long the oldest has been waiting, to be sent or to be taken; 0 where nothing waits."""
+        """How long the oldest parcel has been waiting to be sent or acknowledged, s; 0 if none waits."""
         with self._lock:
             since = [*self._unsent.values(), *(at for _, at in list(self._kept)[:1])]
             return time.monotonic() - min(since) if since else 0.0

@@ -1,4 +1,4 @@
-"""Standard output of the service: a journal that is stuck holds up a thread, never the loop."""
+"""Standard output of the service, written by a thread, so that a journal that hangs does not block the loop."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _BYTES_MOST: Final = 1024 * 1024
 
 
 class PatientOutput(io.TextIOBase):
-    """Lines that a thread writes to a descriptor, in the order it came. Of more than waits may, the oldest is dropped,
-    and a line says how much.
+    """Lines that a thread writes to a descriptor, in order. If too much waits, the oldest lines are dropped, and a line
+    says how many.
     """
 
     def __init__(self, fd: int, most: int = _BYTES_MOST) -> None:
@@ -32,9 +32,9 @@ class PatientOutput(io.TextIOBase):
         threads.start(self._thread)
 
     def write(self, text: str) -> int:
-        """Have the lines written; at once, whatever becomes of them."""
+        """Queue the text, without blocking."""
         with self._changed:
-            # print() hands over the end of a line by itself; only whole lines are kept or dropped.
+            # print() writes the newline separately: only complete lines are queued or dropped.
             whole, newline, self._line = (self._line + text).rpartition("\n")
             if not newline:
                 return len(text)
@@ -52,7 +52,7 @@ class PatientOutput(io.TextIOBase):
         """Nothing to do: the thread writes as soon as it can."""
 
     def end(self, patience_s: float = 2.0) -> None:
-        """Write what waits, for that long, and no more after that."""
+        """Write what waits, for at most `patience_s`, and nothing after that."""
         with self._changed:
             self._ends = True
             self._changed.notify_all()
@@ -78,5 +78,5 @@ class PatientOutput(io.TextIOBase):
         try:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
-        except OSError:  # whoever read it is gone: the service goes on, and its socket and metrics tell how it is
+        except OSError:  # the reader is gone: the service goes on, and can be observed by its socket and metrics
             pass

@@ -1,4 +1,4 @@
-"""The parts of the face: each takes the parcels of one kind, and talks to the world in its own way.
+"""The parts of the face: each takes parcels of its kinds, and talks to the outside in its own way.
 
 A new part is a class that takes bodies, and an entry in `PARTS`.
 """
@@ -13,26 +13,26 @@ from halfopen.core.metrics_text import MetricsText
 from halfopen.core.notice import ReceiverStanding
 
 METRICS: Final = "metrics"
-# The part of its text about each listener, which seldom changes and is long.
+# The kind of parcels with the text about listeners, which is long and seldom changes.
 METRICS_LISTENERS: Final = "metrics-listeners"
 NOTIFY: Final = "notify"
 WEB: Final = "web"
 
 
 class FacePart(Protocol):
-    """Something that talks to the world."""
+    """A part of the face."""
 
     def take(self, body: bytes) -> None:
-        """Take a parcel. Raises: HalfopenError, which is told."""
+        """Process a parcel, without blocking. Raises: HalfopenError, which is reported."""
 
     def told(self) -> list[str]:
-        """What went wrong by itself since the last call, a line each."""
+        """Troubles since the last call that no `take` raised, a line each."""
 
     def receivers(self) -> list[ReceiverStanding]:
-        """How its receivers of notices do, where it has any."""
+        """The states of its receivers of notices, if it has any."""
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """No more parcels come: end."""
 
 
 class MetricsPart:

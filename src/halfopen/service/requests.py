@@ -1,4 +1,4 @@
-"""What may be asked on the control socket: these structures are its only schema. An unknown key is an error."""
+"""The requests of the control socket. These structures are its schema; an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from halfopen.core.policy.silence import LONGEST_S
 
 SCHEMA: Final = "halfopen.control/1"
 LINE_MOST: Final = 16 * 1024
-"""A request is one line with no more bytes."""
+"""The longest request, a line, bytes."""
 
-# A path would be opened with the service's privileges, whatever it leads to.
+# No paths: they would be opened with the privileges of the service.
 _Netns = Annotated[str, Meta(pattern=r"\A[^/\0]{1,255}\Z")]
 _Word = Annotated[str, Meta(pattern=r"\A[^\0]{1,256}\Z")]
 _Words = Annotated[tuple[_Word, ...], Meta(max_length=64)]
@@ -23,8 +23,8 @@ _Count = Annotated[int, Meta(ge=0, le=10**9)]
 
 
 class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command"):
-    """What every request may have. here: the inode of the asker's network namespace; width: columns of the asker's
-    terminal, None without one; colour: whether the terminal shows any; language: of what is shown.
+    """The keys that every request may have. here: the inode of the client's network namespace. width: columns of the
+    client's terminal; None: there is none. colour: whether the terminal has colours. language: of texts.
     """
 
     here: Annotated[int, Meta(ge=0, le=2**32)] | None = None
@@ -82,7 +82,7 @@ class AskReadings(Asked, frozen=True, tag="readings"):
 
 
 class AskHealth(Asked, frozen=True, tag="health"):
-    """How the service itself is."""
+    """The state of the service."""
 
 
 class AskIncidents(Asked, frozen=True, tag="incidents"):
@@ -96,38 +96,38 @@ class AskWeb(Asked, frozen=True, tag="web"):
 
 
 class AskReload(Asked, frozen=True, tag="reload"):
-    """Read the configuration again: root's alone."""
+    """Read the configuration again. Only root may."""
 
 
 class AskMode(Asked, frozen=True, tag="mode"):
-    """Let no release policy act, or let each do as it is configured: root's alone."""
+    """Let policies only observe, or act as configured. Only root may."""
 
     mode: Literal["observe", "configured"]
 
 
 class AskedToSilence(Asked, frozen=True, kw_only=True):
-    """Nobody is to be told: for how long, why, and who says so. Root's alone."""
+    """Hold back notices: for how long, why, and who asked. Only root may."""
 
     reason: Annotated[str, Meta(max_length=256)] = ""
     by: _Word | None = None
 
 
 class AskAcknowledge(AskedToSilence, frozen=True, kw_only=True, tag="acknowledge"):
-    """Nobody is told of an incident any more, until it is over or for_s have passed."""
+    """Hold back notices of an incident until it is over, or for `for_s`."""
 
     incident: _Word
     for_s: _Seconds | None = None
 
 
 class AskSilence(AskedToSilence, frozen=True, kw_only=True, tag="silence"):
-    """Nobody is told of the incidents of a listener (`:443`, `[::1]:443`) for for_s."""
+    """Hold back notices of the incidents at a listener (`:443`, `[::1]:443`) for `for_s`."""
 
     listener: _Word
     for_s: _Seconds
 
 
 class AskUnsilence(Asked, frozen=True, kw_only=True, tag="unsilence"):
-    """The silence of an incident or a listener ends. Root's alone."""
+    """End the silence of an incident or a listener. Only root may."""
 
     name: _Word
     by: _Word | None = None
@@ -163,7 +163,7 @@ def parse(line: bytes) -> ControlRequest:
 
 
 def arguments(request: AskedToShow) -> list[str]:
-    """The command line of `halfopen` for a request, without the program: no value can be taken for an option."""
+    """The command line of `halfopen` for a request, without the program. No value can be mistaken for an option."""
     words = [str(request.__struct_config__.tag), "--direct"]
     for field in msgspec.structs.fields(request):
         value = getattr(request, field.name)

@@ -1,4 +1,4 @@
-"""The service around a watch: its face, its control socket, and what systemd is told. A sink that comes last."""
+"""The service around a watch: its face, its control socket, and messages to systemd. The last sink of the watch."""
 
 from __future__ import annotations
 
@@ -37,40 +37,40 @@ from halfopen.service.mode import CONTROL, control_path
 from halfopen.service.output import PatientOutput
 from halfopen.service.requests import AskAcknowledge, AskSilence, AskUnsilence
 
-"""Whose members may ask the service."""
-# A face that does not take what it is sent is replaced well before this.
+"""The group whose members may ask the service."""
+# Without WATCHDOG=1 if a parcel waits for this long. A face that does not take its parcels is replaced well before.
 _STUCK_S: Final = 60.0
 _CONTROL_BACKLOG: Final = 64
 
 
 class Linking(Protocol):
-    """A page that people look at who have a link."""
+    """A page for people who have a link."""
 
     def link(self, *, session: bool = False) -> dict[str, Any]:
-        """A new link, and where it leads; or a session, for a program."""
+        """A new link with its address, or a session, for a program."""
 
 
 class FaceMetrics:
-    """The text of the metrics, handed to the face, which serves it at an address that is opened here."""
+    """Passes the text of the metrics to the face, which serves it at an address that is opened here."""
 
     def __init__(self, keeper: FaceKeeper, listener: ServedAddress) -> None:
         self._keeper, self._listener = keeper, listener
         self._listeners: bytes | None = None
 
     def write(self, text: MetricsText) -> None:
-        """Hand over what changed of the text. Raises: nothing."""
+        """Pass on the parts of the text that have changed. Raises: nothing."""
         if text.listeners is not self._listeners:
             self._listeners = text.listeners
             self._keeper.latest(parts.METRICS_LISTENERS, text.listeners)
         self._keeper.latest(parts.METRICS, text.head)
 
     def close(self) -> None:
-        """The address is closed; the face goes on until the service ends."""
+        """Close the address; the face goes on until the service ends."""
         self._listener.close()
 
 
 class RunningService:
-    """Begin it when every sink is made, have it take every report after them, and close it."""
+    """Call `begin` once every other sink is made; it must take each report after them; `close` it at the end."""
 
     def __init__(self, watch: Watch, version: str) -> None:
         """version: of halfopen. group: whose members may ask; page: what makes links, where a page is served."""
@@ -88,7 +88,7 @@ class RunningService:
         self._output: PatientOutput | None = None
         self._of: dict[Namespace, tuple[int, Level]] = {}
         self._incidents: dict[Namespace, tuple[Incident, ...]] = {}
-        # Read by other threads: replaced as a whole, once a round.
+        # Read by other threads, so it is replaced as a whole, once a round.
         self._on: tuple[Incident, ...] = ()
         self._line = "reading for the first time"
         self._news: deque[str] = deque()
@@ -101,22 +101,22 @@ class RunningService:
     # --- what talks to the world, for the sinks -----------------------------------------------------------------------
 
     def serve_metrics(self, where: str, *, anywhere: bool) -> FaceMetrics:
-        """Have the face serve metrics at an address. Raises: UsageError, HalfopenError."""
+        """Make the face serve metrics at an address. Raises: UsageError, HalfopenError."""
         listener = metrics_server.listen(where, anywhere=anywhere)
         self._settings[parts.METRICS] = {"fd": listener.socket.fileno()}
         self._descriptors.append(listener.socket.fileno())
         return FaceMetrics(self._keeper, listener)
 
     def part(self, kind: str, settings: Mapping[str, Any], *descriptors: int) -> FaceKeeper:
-        """Have the face begin a part with these settings; what it is to take is sent by what this returns.
-        descriptors: those that the face gets too, under the same numbers.
+        """Add a part with these settings to the face, and return the keeper by which parcels are sent to it.
+        descriptors: to be inherited by the face, with the same numbers.
         """
         self._settings[kind] = dict(settings)
         self._descriptors += descriptors
         return self._keeper
 
     def change_part(self, kind: str, settings: Mapping[str, Any] | None) -> FaceKeeper:
-        """As `part`, once the face runs: another one begins. None: there is no such part any more."""
+        """As `part`, while the face runs: it is replaced. None: remove the part."""
         self._settings.pop(kind, None)
         if settings is not None:
             self._settings[kind] = dict(settings)
@@ -124,7 +124,7 @@ class RunningService:
         return self._keeper
 
     def tell_of_itself(self, watching: Watching) -> None:
-        """Fill in what the metrics say of the service."""
+        """Fill in the metrics about the service."""
         spacing, health = self._watch.spacing, self._keeper.health
         watching.spacing_s, watching.reading_cpu_s = spacing.now_s, spacing.average_s
         watching.face_memory_bytes = health.memory_bytes if health.pid else None
@@ -135,7 +135,7 @@ class RunningService:
     # --- its life -----------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Start the face, answer at the control socket, and print in a thread. Raises: HalfopenError."""
+        """Start the face, the control socket and the thread that prints. Raises: HalfopenError."""
         path = control_path()
         try:
             Path(path).parent.mkdir(mode=0o755, exist_ok=True)
@@ -158,7 +158,7 @@ class RunningService:
         sys.stdout = self._output
 
     def take(self, event: Report) -> Trouble | None:
-        """Take in a report, after all other sinks did. Returns what is to be told of the service itself."""
+        """Process a report, after all other sinks. Returns a trouble of the service itself."""
         self._feed.take(event)
         match event:
             case Begun():
@@ -190,8 +190,9 @@ class RunningService:
         if self._rounds == 1:
             lines.insert(0, "READY=1")
             self._ready_at, self._start_cpu_s = time.monotonic(), time.process_time()
-        # All sinks have taken the round, and nothing waits for the face for long. A face that hangs is replaced in
-        # less time; a queue that is still not drained is a defect, for which systemd has a remedy.
+        # All sinks have taken the round, and no parcel waits for the face for long. A face that hangs is replaced
+        # before that; if the queue is still not drained, it is a bug, and the watchdog makes systemd restart the
+        # service.
         at_work = self._keeper.alive and self._control is not None and self._control.alive
         if at_work and self._keeper.outbox.waits_s() < _STUCK_S:
             lines.append("WATCHDOG=1")
@@ -226,7 +227,7 @@ class RunningService:
     # --- asked by the thread of the control socket --------------------------------------------------------------------
 
     def health(self) -> dict[str, Any]:
-        """How the service is, as `halfopen service status` shows it."""
+        """The state of the service, as `halfopen service status` shows it."""
         health, spacing = self._keeper.health, self._watch.spacing
         silences = () if self._watch.silences is None else self._watch.silences.now()
         return {
@@ -260,19 +261,19 @@ class RunningService:
         return {"incidents": [json_object(INCIDENT, one) for one in self._on]}
 
     def link(self, *, session: bool = False) -> dict[str, Any]:
-        """A new link to the page, or a session of it. Raises: HalfopenError where there is no page."""
+        """A new link to the page, or a session of it. Raises: HalfopenError if there is no page."""
         if self.page is None:
             hint = 'write [web] and listen = "127.0.0.1:9765" into its configuration, and restart it'
             raise HalfopenError("web", "the service serves no page", hint=hint)
         return self.page.link(session=session)
 
     def reload(self) -> dict[str, Any]:
-        """Have the configuration read again, before the next reading. Raises: HalfopenError."""
+        """Have the configuration read before the next reading. Raises: HalfopenError."""
         self._reloading().ask()
         return {"asked": True}
 
     def set_mode(self, *, observe: bool) -> dict[str, Any]:
-        """Let no policy act, or each as it is configured, from the next reading on. Raises: HalfopenError."""
+        """Let policies only observe, or act as configured, from the next reading on. Raises: HalfopenError."""
         reloading = self._reloading()
         reloading.observes = observe
         word = "only observe" if observe else "do what is configured"
@@ -281,7 +282,7 @@ class RunningService:
         return {"mode": "observe" if observe else "configured"}
 
     def silence(self, request: AskAcknowledge | AskSilence | AskUnsilence, uid: int) -> dict[str, Any]:
-        """Have nobody told of some incidents, or again, as a user asks. Raises: HalfopenError."""
+        """Begin or end a silence, as a user requests. Raises: HalfopenError."""
         silences, by = self._watch.silences, request.by or silencing.user(uid)
         if silences is None:
             raise HalfopenError("silence", "this watch keeps no silences")
@@ -306,7 +307,7 @@ class RunningService:
         return self._watch.reloading
 
     def _cpu_share(self) -> float | None:
-        """Of one processor, by both processes since the first reading."""
+        """The share of one processor that both processes used since the first reading."""
         since_s = time.monotonic() - self._ready_at
         if not self._rounds or since_s < 1.0:
             return None
@@ -333,5 +334,5 @@ def _group() -> int | None:
     gid = privileges.members()
     if gid is None:
         return None
-    # Another group than one's own is root's to give.
+    # Only root may give a file to a group that it is not a member of.
     return gid if os.geteuid() == 0 or gid in (os.getegid(), *os.getgroups()) else None

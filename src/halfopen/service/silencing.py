@@ -1,4 +1,4 @@
-"""What is asked for at the control socket about alarms that are known already, as the action that it means."""
+"""Requests to silence known alarms, made into actions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PART_LEAST: Final = 4
 
 
 def file_path() -> str:
-    """The file that keeps silences: in the service's state directory."""
+    """The file with the silences, in the service's state directory."""
     return os.path.join(state.state_directory(), "silences.json")
 
 
 def user(uid: int) -> str:
-    """The name of a user, else the number."""
+    """The name of a user, or the uid if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -31,7 +31,7 @@ def user(uid: int) -> str:
 
 
 def named(text: str) -> str:
-    """The name of a silence, as somebody writes it: `443` is `:443`; anything else is an id, or part of one."""
+    """The name of a silence from a user's text: `443` is `:443`; otherwise the text is an id, or a part of one."""
     try:
         address, port = endpoint(text)
     except UsageError:
@@ -40,9 +40,9 @@ def named(text: str) -> str:
 
 
 def wanted(request: AskAcknowledge | AskSilence, on: Sequence[Incident], by: str, now_s: float) -> Silence:
-    """The silence that is asked for by somebody at a time since 1970. on: the incidents that are on.
+    """The silence of a request. on: the open incidents. by: who asked. now_s: since 1970.
 
-    Raises: UnknownTarget for an incident that is not on, UsageError.
+    Raises: UnknownTarget for an incident that is not open, UsageError.
     """
     until_s = None if request.for_s is None else now_s + request.for_s
     if isinstance(request, AskSilence):

@@ -1,7 +1,6 @@
-"""The files that make halfopen a service of systemd: the unit and what belongs to it, as text.
+"""The files of the systemd service: the unit and its companions, as text.
 
-Each directive is there for a reason that docs/service.md gives; `systemd-analyze security` rates the unit, and a test
-holds the figure.
+docs/service.md gives the reason for each directive. A test checks the rating of `systemd-analyze security`.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from msgspec import Struct
 from halfopen.linux import state
 
 MADE_BY: Final = "# made by halfopen service install"
-"""The first line of the files that an uninstall removes again."""
+"""The first line of our files, by which an uninstall recognises them."""
 CONFIG: Final = "/etc/halfopen/halfopen.toml"
 UNIT: Final = "halfopen.service"
 DROP_IN: Final = "10-all-namespaces.conf"
 
-# In the order of docs/service.md, which says what each is for.
-# Without CAP_DAC_READ_SEARCH and pidfd_getfd(2): eBPF tells who listens and with which options.
+# In the order of docs/service.md, which says what each is for. CAP_DAC_READ_SEARCH and pidfd_getfd(2) are not needed:
+# eBPF reads the owners of listeners and their options.
 _CAPABILITIES: Final = "CAP_NET_ADMIN CAP_BPF CAP_PERFMON CAP_SYS_PTRACE"
 
 _UNIT: Final = """\
@@ -147,8 +146,8 @@ def _sample() -> str:
 
 
 class ServiceFile(Struct, frozen=True):
-    """A file of the service. path: below the root; ours: written anew by each install, removed by an uninstall; else
-    the administrator's, once it is there.
+    """A file of the service. path: below the root. ours: rewritten by each install and removed by an uninstall; other
+    files belong to the administrator once they exist.
     """
 
     path: str
@@ -160,8 +159,8 @@ class ServiceFile(Struct, frozen=True):
 def service_files(
     program: str, *, all_namespaces: bool = False, packaged: bool = False, python_path: str = ""
 ) -> list[ServiceFile]:
-    """Every file of the service. program: the words that start halfopen. packaged: where a distribution keeps its
-    files, not an administrator. python_path: of a halfopen that runs from a checkout.
+    """Every file of the service. program: the command that starts halfopen. packaged: in the directories of a
+    distribution's packages, not of an administrator. python_path: of a halfopen that runs from a checkout.
     """
     lib = "/usr/lib" if packaged else "/etc"
     environment = [

@@ -1,4 +1,4 @@
-"""A batch that a watch hands to the writer of history: everything of one second, and the statements that write it."""
+"""A batch for the writer of history, with everything of one second, and the statements that write it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOWHERE: Final = (0, "", 0, 0)
 
 
 class HistoryBatch(Struct):
-    """Everything of a moment, to be written in one transaction. at_s: since 1970.
+    """Everything of a moment, for one transaction. at_s: since 1970.
 
     watched: namespaces of which every value that is missing was 0 up to now; None: as before.
     """
@@ -51,7 +51,7 @@ class RowWriter:
     """Writes batches to an open history file, within the transaction of the caller."""
 
     def __init__(self, db: sqlite3.Connection, version: str, now_s: float) -> None:
-        """Begin a run: to be called within a transaction. Raises: sqlite3.Error."""
+        """Begin a run, within a transaction. Raises: sqlite3.Error."""
         self._db = db
         self._places: dict[tuple[Namespace, Subject], int] = {}
         self._seen: dict[int, int] = {}
@@ -133,7 +133,7 @@ class RowWriter:
     def _watched(self, watched: frozenset[Namespace], at_s: float) -> None:
         ended = self._spans.keys() - watched
         if ended:
-            # Namespaces come and go for years.
+            # Do not keep their ids: in a watch of years, namespaces come and go.
             self._places = {key: id for key, id in self._places.items() if key[0] not in ended}
             there = set(self._places.values())
             self._seen = {id: hour for id, hour in self._seen.items() if id in there}
@@ -147,7 +147,7 @@ class RowWriter:
             )
 
     def _place(self, where: Namespace, listener: Subject, at_s: int) -> int:
-        """The id of a place, which is made where it is not known. Raises: sqlite3.DatabaseError at too many."""
+        """The id of a place, which is inserted if it is new. Raises: sqlite3.DatabaseError if there are too many."""
         key, hour = (where, listener), at_s // 3600
         id = self._places.get(key)
         if id is None:
@@ -161,7 +161,7 @@ class RowWriter:
         return id
 
     def _forget_unseen(self, hour: int) -> None:
-        """Listeners come and go for years: of those of which nothing was written in the hour before no id is kept."""
+        """Drop the ids of places that were not written in the last hour: in a watch of years, listeners come and go."""
         if hour == self._hour:
             return
         self._hour = hour

@@ -1,4 +1,4 @@
-"""Opening the history file: to write, to read, and what is said of a file that is none."""
+"""Opening the history file to write or to read, and the errors about it."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from halfopen.linux import files
 from halfopen.store import schema
 
 ENVIRONMENT: Final = "HALFOPEN_HISTORY"
-"""Where the service keeps history, unless its configuration says otherwise."""
+"""The default place of the service's history."""
 _NAME: Final = "history.db"
 _DIRECTORY_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
 _HEADER: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
-# A reader has the file for milliseconds; another watch for good.
+# How long to wait for a lock: readers hold it for milliseconds, another watch forever.
 _WAIT_S: Final = 2.0
-# The -wal is cut back to this after a checkpoint, which SQLite does on its own each thousand pages.
+# After a checkpoint, which SQLite makes every thousand pages, the -wal file is truncated to this size.
 _WAL_BYTES: Final = 4 * 1024 * 1024
 
 
 class HistoryPlace(Struct, frozen=True):
-    """Where history is kept: the file, and the directory of the flight records of incidents."""
+    """The place of a history: the file, and the directory of flight records of incidents."""
 
     file: str
     flights: str
 
     @staticmethod
     def of(path: str) -> HistoryPlace:
-        """The place meant by a FILE or a DIRectory: one that is there, or a name that ends in a slash."""
+        """The place for a path: a directory if it is one or ends with a slash, otherwise a file."""
         if path.endswith("/") or os.path.isdir(path):
             return HistoryPlace(os.path.join(path, _NAME), os.path.join(path, "incidents"))
         return HistoryPlace(path, f"{path}-incidents")
 
 
 def prepare(place: HistoryPlace, group: int | None) -> None:
-    """Make the directories, 0750, and see that nobody else could exchange the file. group: their group, by number.
+    """Create the directories (0750), and check that no other user could replace the file. group: gid of the
+    directories.
 
     Raises: HistoryError, NotPermitted.
     """
@@ -62,7 +63,7 @@ def prepare(place: HistoryPlace, group: int | None) -> None:
 
 
 def open_to_write(place: HistoryPlace, group: int | None = None) -> sqlite3.Connection:
-    """The history file, made (0640) where it is not there and brought to this version. One thread at a time uses it.
+    """The history file, created (0640) if missing, and migrated to this version. For one thread at a time.
 
     Raises: HistoryError: it is another program's, of a later version, damaged, or the disk is full.
     NotPermitted.
@@ -75,14 +76,14 @@ def open_to_write(place: HistoryPlace, group: int | None = None) -> sqlite3.Conn
             if group is not None:
                 os.chown(path, -1, group)
         _check_header(path)
-        # isolation_level None: transactions begin and end where the writer says.
+        # isolation_level None: the writer begins and ends transactions itself.
         db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
     except (OSError, ValueError, sqlite3.Error) as e:
         raise problem(path, e) from None
     try:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of an empty file alone
         db.execute("PRAGMA journal_mode = WAL")
-        # After a loss of power the last transactions may be missing, but never the file (sqlite.org/wal.html).
+        # A power failure may cost the last transactions, but does not damage the file (sqlite.org/wal.html).
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         db.execute("PRAGMA cache_size = -2000")
@@ -94,14 +95,14 @@ def open_to_write(place: HistoryPlace, group: int | None = None) -> sqlite3.Conn
 
 
 def open_to_read(place: HistoryPlace) -> sqlite3.Connection:
-    """The history file for short reads beside its writer, or without one.
+    """The history file for short reads, whether it has a writer or not.
 
-    Raises: HistoryError, NotPermitted, UnknownTarget where there is none.
+    Raises: HistoryError, NotPermitted, UnknownTarget if there is none.
     """
     path = place.file
     try:
         _check_header(path)
-        # Without a writer there is no -wal; to make one takes the right to write, and leaves it behind.
+        # Without a writer there is no -wal file. Creating one would need write permission, and leave it behind.
         way = "mode=ro" if os.path.lexists(f"{path}-wal") else "mode=ro&immutable=1"
         uri = f"file:{quote(os.path.abspath(path))}?{way}"
         db = sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
@@ -120,7 +121,7 @@ def open_to_read(place: HistoryPlace) -> sqlite3.Connection:
 
 
 def _check_header(path: str) -> None:
-    """See by its first bytes whether a file is ours and of a version that is known. Raises: OSError, HalfopenError."""
+    """Check by its header that a file is ours and of a known version. Raises: OSError, HalfopenError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -171,13 +172,13 @@ def _of_sqlite(path: str, e: sqlite3.Error) -> HalfopenError:
         return HistoryError(f"the history {path} cannot grow: {e}", hint="make room", passing=True)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HistoryError(f"the history {path} is held by another program", hint="end that, or name another file")
-    # An input/output error is what a full disk is to the file of shared memory.
+    # SQLite reports an I/O error if the disk is too full for the shared-memory file.
     passing = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM)
     return HistoryError(f"the history {path} cannot be used: {e}", passing=passing)
 
 
 def move_aside(place: HistoryPlace, stamp: str) -> str:
-    """Rename a file that cannot be used, with what belongs to it; stamp: for the new name. Returns: the new name.
+    """Rename a file that cannot be used, with its companions. stamp: for the new name. Returns the new name.
 
     Raises: HistoryError, NotPermitted.
     """

@@ -1,4 +1,4 @@
-"""The files of flight records: one for each incident, which only grows, and goes when it is old."""
+"""The files of flight records: one for each incident, only appended to, and deleted when old."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from halfopen.wire import flight
 _SUFFIX: Final = ".flight"
 _MODE: Final = 0o640
 RECORD_MOST: Final = 64 * 1024 * 1024
-"""No record has more bytes: an incident of days ends before, and the record says so."""
+"""The longest record, bytes. That of an incident of days ends early, and says so."""
 ALL_MOST: Final = 1024 * 1024 * 1024
-"""All records together; the oldest go first."""
+"""The limit for all records together, bytes; the oldest are deleted first."""
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def path_of(directory: str, incident: str) -> str:
-    """The file of the record of an incident. Raises: UnknownTarget for what is no id."""
+    """The file of the record of an incident. Raises: UnknownTarget if it is not an id."""
     if not incident.replace("-", "").isalnum():
         raise UnknownTarget(f"{incident!r} is not the id of an incident")
     return os.path.join(directory, incident + _SUFFIX)
 
 
 def append(paths: Sequence[str], entries: Sequence[FlightEntry], group: int | None = None) -> None:
-    """Append entries to records, which are made where they are not there; each is encoded once.
+    """Append entries to records, which are created if missing. Each entry is encoded once.
 
-    Raises: OSError; a record then ends as it did, with a whole entry.
+    Raises: OSError; the records then still end with a complete entry.
     """
     data = b"".join(map(flight.encode, entries))
     for path in paths:
@@ -68,7 +68,7 @@ def _append(path: str, data: bytes, group: int | None) -> None:
 def read(directory: str, incident: str) -> tuple[list[FlightEntry], str]:
     """The entries of a record, and what is wrong with its end ("": nothing).
 
-    Raises: UnknownTarget where there is none, HistoryError where it is none, NotPermitted.
+    Raises: UnknownTarget if there is no such record, HistoryError if the file is not a record, NotPermitted.
     """
     path = path_of(directory, incident)
     try:
@@ -99,7 +99,7 @@ def has(directory: str, incident: str) -> bool:
 
 
 def sweep(directory: str, before_s: float, most: int = ALL_MOST) -> None:
-    """Remove the records that were last written before a time (since 1970), and the oldest while all are too large.
+    """Remove records last written before `before_s` (since 1970), and the oldest ones while all exceed `most` bytes.
 
     Raises: OSError.
     """

@@ -1,4 +1,4 @@
-"""Reading history: short selects, each of its own, so that no reader ever holds up the writer."""
+"""Reading history by short, separate selects, so that a reader never delays the writer."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from halfopen.store import schema
 from halfopen.store.database import HistoryPlace, open_to_read, problem
 
 _PLACE: Final = "boot, inode, cookie, netns, path, lives_in, family, address, port, ifindex"
-# No answer has more rows of a kind: the latest.
+# The most rows of a kind in an answer; the latest are kept.
 ROWS_MOST: Final = 1_000_000
 _ID_PART_LEAST: Final = 4
-# The most places that one condition names.
+# The most places in one condition.
 _PLACES_MOST: Final = 1000
 
 
 class HistoryWanted(Struct, frozen=True):
-    """What is asked for: from since_s to until_s (since 1970), of namespaces with this name, PATH or inode (None: all),
-    of listeners at one of these (address, port) (empty: all; no or the wildcard address means any).
+    """A question: from since_s to until_s (since 1970), of namespaces with this name, PATH or inode (None: all), of
+    listeners at one of these (address, port) (empty: all; no address or the wildcard matches any).
     """
 
     since_s: float
@@ -46,7 +46,7 @@ class HistoryWanted(Struct, frozen=True):
     listeners: tuple[tuple[str | None, int], ...] = ()
 
     def means(self, where: Namespace, listener: Subject) -> bool:
-        """Whether a place is asked for. Trouble of the namespace is asked for with each of its listeners."""
+        """Whether a place is asked for. A question for a listener includes trouble of its namespace as a whole."""
         if self.netns is not None and self.netns not in (where.name, where.path, str(where.inode)):
             return False
         if not self.listeners or listener is None:
@@ -55,7 +55,7 @@ class HistoryWanted(Struct, frozen=True):
 
 
 class History:
-    """An open history file, read alone; to be used in a `with`. Every method raises HistoryError."""
+    """An open history file, read-only; use it in a `with`. Every method raises HistoryError."""
 
     def __init__(self, place: HistoryPlace) -> None:
         """Raises: HistoryError, NotPermitted, UnknownTarget."""
@@ -70,7 +70,7 @@ class History:
         self._db.close()
 
     def incidents(self, wanted: HistoryWanted) -> list[Incident]:
-        """The incidents that were on at that time, rises that passed included, the earliest first."""
+        """The incidents during that time, including rises that passed, the earliest first."""
         rows = self._all(
             "SELECT document FROM incidents WHERE began < ? AND coalesce(ended, began) >= ? ORDER BY began LIMIT ?",
             wanted.until_s,
@@ -81,12 +81,12 @@ class History:
         return [one for one in found if wanted.means(one.where, one.listener)]
 
     def unfinished(self) -> list[Incident]:
-        """The incidents that were not seen to end, the earliest first."""
+        """The incidents whose end was not recorded, the earliest first."""
         rows = self._all("SELECT document FROM incidents WHERE ended IS NULL ORDER BY began LIMIT ?", ROWS_MOST)
         return [self._incident(document) for (document,) in rows]
 
     def incident(self, id: str) -> Incident:
-        """The incident of that id, or of that beginning or end of one, if it is the only one.
+        """The incident with this id, or the only one whose id begins or ends with it.
 
         Raises: UnknownTarget, UsageError.
         """
@@ -137,7 +137,7 @@ class History:
         return [one for one in found if wanted.means(one.where, None)]
 
     def spans(self, wanted: HistoryWanted) -> list[WatchedSpan]:
-        """When namespaces were watched, as far as it was within that time."""
+        """When namespaces were watched, limited to that time."""
         rows = self._all(
             "SELECT s.place, max(s.began, ?), min(coalesce(s.ended, r.ended), ?) FROM spans s JOIN runs r "
             "ON r.id = s.run WHERE s.began < ? AND coalesce(s.ended, r.ended) >= ? ORDER BY s.began LIMIT ?",
@@ -151,8 +151,8 @@ class History:
         return [one for one in found if wanted.means(one.where, None)]
 
     def series(self, wanted: HistoryWanted, tier: Tier, *, listeners: bool = True) -> list[KeptSeries]:
-        """The values of that time in one tier; the end, of which it has none yet, is put together from finer ones.
-        listeners: those of listeners too, not of namespaces alone.
+        """The values of that time in one tier. The end, which is not rolled up yet, is computed from finer tiers.
+        listeners: also the values of listeners, not only of namespaces.
         """
         slots: dict[int, list[Slot]] = {}
         for series, slot in self._slots(wanted.since_s, wanted.until_s, tier, self._meant(wanted, listeners)):
@@ -166,14 +166,14 @@ class History:
         return found
 
     def tier(self, since_s: float, until_s: float, most: int) -> Tier:
-        """The finest tier that has that time with at most that many slots, as far as it goes back."""
+        """The finest tier that covers that time with at most `most` slots, as far as values are kept."""
         for tier, coarser in ((Tier.SECONDS, Tier.MINUTES), (Tier.MINUTES, Tier.HOURS)):
             if (until_s - since_s) / tier.step_s <= most and not self._older(tier, coarser, since_s):
                 return tier
         return Tier.HOURS
 
     def _older(self, tier: Tier, coarser: Tier, since_s: float) -> bool:
-        """Whether a coarser tier has something of that time that is gone from the finer one."""
+        """Whether a coarser tier still has values of that time that the finer one has deleted."""
         oldest = self._all(f"SELECT min(id) FROM {tier.value}")[0][0]  # noqa: S608
         oldest_s = 2**33 if oldest is None else (oldest >> schema.SERIES_BITS) // coarser.step_s * coarser.step_s
         return bool(
@@ -185,7 +185,7 @@ class History:
         )
 
     def _meant(self, wanted: HistoryWanted, listeners: bool) -> str:
-        """A condition that leaves out what is not asked for, while SQLite reads; empty where few are left out."""
+        """An SQL condition that excludes other places; empty if that would exclude few."""
         meant = [
             id
             for id, (where, listener) in self._places.items()
@@ -219,7 +219,7 @@ class History:
             yield series, slot
 
     def _all(self, query: str, *values: Any) -> list[Any]:
-        """All rows of a select at once: it is over before anything else is done."""
+        """All rows of a select at once, so that it has ended before anything else is done."""
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as e:

@@ -1,4 +1,4 @@
-"""The tables of the history file, and how a file of an earlier version becomes one of this."""
+"""The tables of the history file, and the migration of files of earlier versions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 # "hOpn", in the header of the file (`PRAGMA application_id`): whose it is.
 APPLICATION_ID: Final = 0x684F706E
 
-# The id of a value is its time slot and its series in one number, so the rows of a table lie in the order of time: a
-# stretch of time is a range of ids, new rows come at the end, and no second index has to be kept.
+# The id of a value combines its time slot and its series, so that rows are in the order of time: a stretch of time is a
+# range of ids, new rows are appended, and no further index is needed.
 SERIES_BITS: Final = 24
 SERIES_MASK: Final = (1 << SERIES_BITS) - 1
 MAGNITUDE_BITS: Final = 3
@@ -61,7 +61,7 @@ CREATE INDEX settings_at ON settings (at);
 # Which policy decided a release; "" for none.
 _POLICY: Final = "ALTER TABLE releases ADD COLUMN policy TEXT NOT NULL DEFAULT '';"
 
-# From version n - 1 to n, the n-th.
+# The n-th migrates from version n - 1 to n.
 MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _POLICY)
 VERSION: Final = len(MIGRATIONS)
 
@@ -78,13 +78,13 @@ def parts_of(id: int) -> tuple[int, int, int]:
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring an empty file, or one of an earlier version, to VERSION: each step in one transaction.
+    """Migrate an empty file, or one of an earlier version, to VERSION, each step in a transaction.
 
-    Raises: sqlite3.Error; the file is then as the last whole step left it.
+    Raises: sqlite3.Error; the file is then at the version of the last complete step.
     """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        # executescript() would commit what is open; in one script all of it is done or nothing.
+        # executescript() commits an open transaction first, so BEGIN and COMMIT are part of the script.
         db.executescript(
             f"BEGIN IMMEDIATE;{script};PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {number};COMMIT;"
         )

@@ -13,23 +13,24 @@ from halfopen.store.schema import SERIES_MASK
 
 # How many old rows of a table are deleted in one transaction: a few milliseconds.
 SLICE: Final = 5_000
-# How many free pages of 4 KiB are given back to the file system at a time.
+# How many free pages of 4 KiB are returned to the file system at a time.
 _PAGES: Final = 256
 
 
 def roll_up(db: sqlite3.Connection, tier: Tier, slot: int) -> None:
-    """Make one slot (its number since 1970) of minutes or hours anew from the finer tier. Raises: sqlite3.Error.
+    """Compute one slot of minutes or hours (its number since 1970) from the finer tier. Raises: sqlite3.Error.
 
-    To do it twice does no harm; a slot of which nothing finer is left stays.
+    May be repeated; a slot whose finer values are gone is left as it is.
     """
     finer = tier.finer
     if finer is None:
         raise ValueError("seconds are made of nothing")
     began_s = slot * tier.step_s
     first, end = schema.value_id(began_s, 0, 0), schema.value_id(began_s + tier.step_s, 0, 0)
-    # The same text each time: Python keeps the last 128 statements, of 15 KB each, and one a minute would fill that.
-    # A bare column beside one max() is taken from the row of that maximum: the last value is that of the latest row
-    # (sqlite.org/lang_select.html#bareagg); min(min) would be a second one, so it is asked for apart.
+    # The text is the same each time, as Python caches 128 statements, of 15 KB each, and one a minute would fill the
+    # cache. A bare column beside a single max() comes from the row of the maximum, so `last` is that of the latest row
+    # (sqlite.org/lang_select.html#bareagg). That does not hold with another aggregate, so those are selected
+    # separately.
     db.execute(
         f"INSERT OR REPLACE INTO {tier.value} "  # noqa: S608  (the names are ours)
         f"SELECT ? | (id & {SERIES_MASK}), lowest, highest, total, last, n FROM ("
@@ -43,12 +44,12 @@ def roll_up(db: sqlite3.Connection, tier: Tier, slot: int) -> None:
 
 
 def not_rolled_up(db: sqlite3.Connection, tier: Tier) -> set[int]:
-    """The slots of minutes or hours that a writer that ended suddenly may have left unmade. Raises: sqlite3.Error."""
+    """The slots of minutes or hours that a writer may not have computed before it was killed. Raises: sqlite3.Error."""
     finer = tier.finer
     if finer is None:
         return set()
     last = db.execute(f"SELECT max(id) FROM {tier.value}").fetchone()[0]  # noqa: S608
-    # The last slot may have been made before it was over.
+    # The last slot may have been computed before it was over.
     first = 0 if last is None else last >> schema.SERIES_BITS
     found = db.execute(
         f"SELECT DISTINCT (id >> {schema.SERIES_BITS}) / {tier.step_s} FROM {finer.value} WHERE id >= ?",  # noqa: S608
@@ -58,7 +59,7 @@ def not_rolled_up(db: sqlite3.Connection, tier: Tier) -> set[int]:
 
 
 def expire(db: sqlite3.Connection, now_s: float, keep: Retention) -> bool:
-    """Delete what is older than it is to be kept, a slice of each table. Returns: whether there is more.
+    """Delete rows that are too old, a slice of each table. Returns whether there are more.
 
     Raises: sqlite3.Error.
     """
@@ -71,7 +72,7 @@ def expire(db: sqlite3.Connection, now_s: float, keep: Retention) -> bool:
         more |= _delete(db, f"{table} WHERE {column} < ?", "rowid", old)
     more |= _delete(db, "spans WHERE coalesce(ended, 0) < ? AND run NOT IN (SELECT id FROM runs)", "id", 2**62)
     more |= _delete(db, "spans WHERE ended < ?", "id", old)
-    # The values are not searched for places still in use: a place is kept as long as it was seen within that time.
+    # Searching the values for places still in use would take long: a place is kept if it was seen within that time.
     more |= _delete(db, "places WHERE seen < ?", "id", int(old // 3600) - 1)
     return more
 
@@ -86,5 +87,5 @@ def _delete(db: sqlite3.Connection, what: str, key: str, limit: float) -> bool:
 
 
 def give_back(db: sqlite3.Connection) -> None:
-    """Return pages that are free since something was deleted. Raises: sqlite3.Error."""
+    """Return free pages to the file system. Raises: sqlite3.Error."""
     db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()

@@ -1,4 +1,6 @@
-"""The writer of history: one thread that owns the connection, one transaction a second, and a full disk survived."""
+"""The writer of history: a thread that owns the connection, writes one transaction a second, and survives a
+full disk.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ from halfopen.store.batch import HistoryBatch, RowWriter
 from halfopen.store.database import HistoryPlace, open_to_write, problem
 
 _EVERY_S: Final = 1.0
-# Batches that wait while the disk is slow: more are left out, and said.
+# The most batches that wait while the disk is slow; further ones are dropped, and a trouble says so.
 _WAITING_MOST: Final = 120
-# While nothing can be written: incidents that are remembered, with their releases, until something can.
+# While nothing can be written: how many incidents are kept in memory, with their releases.
 REMEMBERED: Final = 256
 _RETRY_S: Final = 10.0
 _ENDS_WITHIN_S: Final = 5.0
@@ -58,9 +60,9 @@ class Writer:
         except HistoryError as e:
             if not e.passing:
                 raise
-            self._trouble = e  # tried again, as it would be later on
+            self._trouble = e  # the thread tries again, as it does after later errors
         self._thread = threading.Thread(target=self._work, name="halfopen-history", daemon=True)
-        # A signal has to wake the main thread: this one takes none.
+        # Block all signals in this thread, so that they wake the main thread.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             threads.start(self._thread)
@@ -77,14 +79,14 @@ class Writer:
             )
 
     def do(self, work: Work) -> None:
-        """Have something else done in the writer's thread; what it raises is a trouble of history."""
+        """Have `work` called in the writer's thread; what it raises becomes a trouble of history."""
         try:
             self._queue.put_nowait(work)
         except queue.Full:
             pass  # `hand` says so
 
     def trouble(self) -> HalfopenError | None:
-        """What went wrong, once when it begins; the same again only after it was over."""
+        """The present trouble, once when it begins; the same one again only if it has ended in between."""
         found = self._trouble or self._of_work
         if found is None:
             self._told = ""
@@ -95,7 +97,7 @@ class Writer:
         return found
 
     def close(self) -> HalfopenError | None:
-        """Write what is left and end. Returns: what went wrong, unless it was told before."""
+        """Write what is left and end. Returns the trouble, unless it was reported before."""
         try:
             self._queue.put(None, timeout=_ENDS_WITHIN_S)
         except queue.Full:
@@ -128,11 +130,13 @@ class Writer:
             self._of_work = None
         except (OSError, HalfopenError) as e:
             self._of_work = e if isinstance(e, HalfopenError) else problem(self.place.flights, e)
-        except Exception as e:  # a defect ends no history
+        except Exception as e:  # a bug in one record must not end history
             self._of_work = HistoryError(f"an incident is not recorded: {words(e)}")
 
     def _write(self) -> bool:
-        """One transaction. Returns: whether it was written; if not, what matters most of it is remembered."""
+        """Write one transaction. Returns whether that succeeded; if not, the most important parts are kept in
+        memory.
+        """
         try:
             if self._db is None:
                 self._open()
@@ -154,7 +158,7 @@ class Writer:
             self._trouble = e if isinstance(e, HalfopenError) else problem(self.place.file, e)
             self._forget_most()
             return False
-        except Exception as e:  # a defect ends history, never the watch
+        except Exception as e:  # a bug ends history, but not the watch
             self._trouble = HistoryError(f"history is no longer written: {words(e)}")
             self._forget_most()
             return False
@@ -178,7 +182,7 @@ class Writer:
         self._db, self._rows = db, rows
 
     def _tidy(self, db: sqlite3.Connection, rows: RowWriter, now_s: float) -> None:
-        """Make the minutes and hours that are over, and delete what is old. Raises: sqlite3.Error."""
+        """Compute minutes and hours that have ended, and delete old rows. Raises: sqlite3.Error."""
         minute = int(now_s) // 60
         if self._more or minute != self._tidied:
             self._more = tiers.expire(db, now_s, self._keep)
@@ -193,7 +197,7 @@ class Writer:
             self._hours.discard(hour)
 
     def _forget_most(self) -> None:
-        """Keep of what could not be written the incidents alone, the latest, and their releases."""
+        """Of batches that could not be written, keep only the latest incidents and their releases."""
         kept: dict[str, Incident] = dict(list(self._pending.incidents.items())[-REMEMBERED:])
         self._pending = HistoryBatch(
             self._pending.at_s,

@@ -1,4 +1,4 @@
-"""The head of an HTTP request, taken strictly: what is not plainly a GET without a body is refused."""
+"""Parsing the head of an HTTP request, strictly: anything but a plain GET without a body is refused."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Final
 from msgspec import Struct
 
 HEAD_MOST: Final = 8192
-"""A request line with its header fields has no more bytes than this."""
+"""The longest request line with its header fields, bytes."""
 _FIELDS_MOST: Final = 64
 # RFC 9110: a token, a field value of visible characters; RFC 9112: no folded lines, no lone CR or LF.
 _LINE: Final = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,1023}) HTTP/1\.1")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
-# One of each, or two programs on the way might go by another one.
+# Fields that may occur only once: a proxy and this server might use different ones otherwise.
 _ONCE: Final = frozenset({"host", "authorization", "content-length", "origin", "sec-fetch-site"})
 
 
 class HttpRefusal(Exception):
-    """A request that is answered by this status, and the connection closed."""
+    """A request that is answered with this status; the connection is then closed."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -27,7 +27,7 @@ class HttpRefusal(Exception):
 
 
 class HttpRequest(Struct, frozen=True):
-    """path and query: of the target, as they came. fields: by name in lower case."""
+    """path, query: of the target, not decoded. fields: by name in lower case."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class HttpRequest(Struct, frozen=True):
 
 
 def parse(head: bytes) -> HttpRequest:
-    """The request of a whole head, with or without the empty line. Raises: HttpRefusal."""
+    """The request in a complete head, with or without the empty line. Raises: HttpRefusal."""
     lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     first = _LINE.fullmatch(lines[0])
     if first is None:
@@ -64,6 +64,6 @@ _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9.-]{1,253})(?::[0-9]{1,
 
 
 def host_of(field: str) -> str:
-    """The name in a Host or the rest of an Origin, without the port; empty for what is none."""
+    """The host name in a Host field or in an Origin without its scheme, without the port; empty if invalid."""
     found = _HOST.fullmatch(field.lower())
     return found[1] if found else ""

@@ -1,5 +1,5 @@
-"""The answers of the page that come from history. In a thread of their own; imports what the face needs for nothing
-else, so it is loaded when somebody looks.
+"""The answers of the page that come from history, made in a thread of their own. Loaded when a page asks for one, as
+the face needs these imports for nothing else.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from halfopen.store.database import HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
 SPANS: Final = {"hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
-"""The times that a time line is of, in seconds."""
+"""The lengths of time lines, s."""
 _PARTS: Final = 360
 _AROUND_LEAST_S: Final = 60.0
 _AROUND: Final = 0.5
 
 
 def time_line(file: str, query: Mapping[str, str], language: str) -> bytes:
-    """span: of SPANS. netns: the inode of a namespace, left out: all. Raises: UsageError, and as `History`."""
+    """A time line. In the query, span: one of SPANS; netns: the inode of a namespace, without it all. Raises:
+    UsageError, as `History`.
+    """
     span, netns = query.get("span", "hour"), query.get("netns") or None
     if span not in SPANS:
         raise UsageError(f"span is one of {', '.join(SPANS)}")
@@ -42,7 +44,9 @@ def time_line(file: str, query: Mapping[str, str], language: str) -> bytes:
 
 
 def incident(file: str, query: Mapping[str, str], language: str) -> bytes:
-    """id: of an incident, or a part of that which is its own. Raises: UsageError, UnknownTarget, as `History`."""
+    """An incident. In the query, id: its id or an unambiguous part of it. Raises: UsageError, UnknownTarget,
+    as `History`.
+    """
     now_s = time.time()
     with History(_place(file)) as history:
         one = history.incident(query.get("id", ""))
@@ -53,7 +57,7 @@ def incident(file: str, query: Mapping[str, str], language: str) -> bytes:
 
 
 def _around(one: Incident, now_s: float) -> HistoryWanted:
-    """The time around an incident, as far as it has passed, and where it was."""
+    """The time around an incident, up to now, and its place."""
     going = one.ended_s is None and not lost(one, now_s)
     until_s = now_s if going else (one.ended_s or one.began_s + one.lasted_s)
     around_s = max(_AROUND_LEAST_S, _AROUND * (until_s - one.began_s))
@@ -64,7 +68,7 @@ def _around(one: Incident, now_s: float) -> HistoryWanted:
 
 
 def _of(one: Incident, answer: HistoryAnswer) -> HistoryAnswer:
-    """The answer with the settings that changed during the incident alone."""
+    """The answer with only the settings that changed during the incident."""
     until_s = one.began_s + one.lasted_s
     return replace(answer, settings=tuple(s for s in answer.settings if one.began_s <= s.at_s <= until_s))
 

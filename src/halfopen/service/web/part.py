@@ -22,8 +22,8 @@ _state_decoder: Final[Any] = msgspec.msgpack.Decoder(PageState)
 def settings_of(
     fd: int, first: int, key: bytes, hosts: Sequence[str], session_s: float, history: str
 ) -> dict[str, Any]:
-    """What the part needs to begin. fd: of the listening socket. first: of an eventfd that holds 1 until the first face
-    has taken it. history: the file or directory; "" for none.
+    """The settings of the part. fd: the listening socket. first: an eventfd that holds 1 until the first face has read
+    it. history: the file or directory; "": none.
     """
     return {
         "fd": fd,
@@ -36,7 +36,7 @@ def settings_of(
 
 
 class WebPart:
-    """Takes the newest state, and shows it to whoever has a session."""
+    """Takes the newest state and shows it to browsers that have a session."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """settings: of `settings_of`. Raises: HalfopenError, ValueError."""
@@ -48,7 +48,7 @@ class WebPart:
         self._server = PageServer(socket.socket(fileno=int(settings["fd"])), self._site)
 
     def take(self, body: bytes) -> None:
-        """Take a state. Raises: HalfopenError when the thread that serves ended by a defect."""
+        """Process a state. Raises: HalfopenError if the thread that serves has ended because of a bug."""
         self._site.put(_state_decoder.decode(body))
         self._server.call(self._site.changed)
         if not self._server.alive:
@@ -56,7 +56,7 @@ class WebPart:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """The languages in which somebody looks at it."""
+        """The languages of the pages that are open."""
         return self._site.watched
 
     def told(self) -> list[str]:
@@ -70,14 +70,14 @@ class WebPart:
 
 
 def _taken(first: int) -> bool:
-    """Whether this is the first face: only that finds something in the eventfd."""
+    """Whether this is the first face: only that one finds a value in the eventfd."""
     try:
         return os.eventfd_read(first) > 0
     except BlockingIOError:
         return False
 
 
-# Each imports what the face needs for nothing else.
+# Imported when asked for: the face needs these modules for nothing else.
 
 
 def _words(_: Mapping[str, str], language: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Who may look at the page: links that work once, and sessions.
+"""Access to the page: links that work once, and sessions.
 
-Both are passes, signed with a key that the two processes of the service share and that ends with them: one makes links,
-the other, which has no privileges, honours them and keeps nothing but which of them were used. A face that takes
-the place of another honours no link of before, as it cannot know which were used.
+Both are passes, signed with a key that the two processes of the service share and that ends with them. The eyes make
+links; the face, which has no privileges, accepts them, and remembers only which were used. A face that replaces another
+accepts no earlier link, as it cannot know which were used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Final
 
 LINK_S: Final = 120.0
-"""A link is to be opened within it."""
+"""A link must be opened within this time, s."""
 KEY_BYTES: Final = 32
 _NONCE: Final = 8
 _MAC: Final = 16
@@ -26,19 +26,19 @@ _TEXT_MOST: Final = 64
 
 
 class PassKind(Enum):
-    """The two kinds of passes; the value is part of what is signed."""
+    """The two kinds of passes; the value is part of the signed text."""
 
     LINK = b"link"
     SESSION = b"session"
 
 
 def now_ns() -> int:
-    """The clock of passes: of the machine, the same for both processes, and never set."""
+    """The clock of passes: monotonic, so that it cannot be set, and the same in both processes."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def make(key: bytes, kind: PassKind, lasts_s: float, at_ns: int | None = None) -> str:
-    """A new pass for that long, from now on or from at_ns on (`now_ns`)."""
+    """A new pass, valid for `lasts_s` from now or from at_ns (`now_ns`)."""
     made_ns = now_ns() if at_ns is None else at_ns
     body = made_ns.to_bytes(8, "big") + (made_ns + int(lasts_s * _NS)).to_bytes(8, "big") + os.urandom(_NONCE)
     return base64.urlsafe_b64encode(body + _signed(key, kind, body)).decode()
@@ -49,17 +49,17 @@ def _signed(key: bytes, kind: PassKind, body: bytes) -> bytes:
 
 
 class PassControl:
-    """Looks at passes, in one process, one thread."""
+    """Checks passes; for one thread of one process."""
 
     def __init__(self, key: bytes, session_s: float, *, first: bool = True) -> None:
-        """session_s: how long a session lasts. first: no other process has honoured passes of this key before."""
+        """session_s: how long a session lasts. first: no other process has accepted passes of this key before."""
         self.session_s = session_s
         self._key = key
         self._since_ns = 0 if first else now_ns()
         self._used: dict[bytes, int] = {}
 
     def opened(self, link: str) -> str | None:
-        """The session that a link opens, once; None where the link is none, too old or used."""
+        """Open a link: returns a new session; None if the link is invalid, too old or used."""
         body = self._body(PassKind.LINK, link)
         if body is None or int.from_bytes(body[:8], "big") < self._since_ns or body in self._used:
             return None
@@ -69,16 +69,16 @@ class PassControl:
         return make(self._key, PassKind.SESSION, self.session_s)
 
     def admits(self, session: str) -> bool:
-        """Whether a session goes on."""
+        """Whether a session is valid."""
         return self.left_s(session) > 0
 
     def left_s(self, session: str) -> float:
-        """How long a session goes on; 0 for what is none."""
+        """How long a session is still valid, s; 0 if it is not."""
         body = self._body(PassKind.SESSION, session)
         return 0.0 if body is None else (int.from_bytes(body[8:16], "big") - now_ns()) / _NS
 
     def _body(self, kind: PassKind, text: str) -> bytes | None:
-        """What a genuine pass that is not over says; None for any other text."""
+        """The content of a pass if it is genuine and not expired, otherwise None."""
         if len(text) > _TEXT_MOST or not text.isascii():
             return None
         try:

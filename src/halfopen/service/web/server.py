@@ -1,7 +1,7 @@
 """Serves the page: HTTP/1.1, one request a connection, in a thread with a loop of its own.
 
-Everything is bounded: the number of connections, the head of a request, the time for a request and for an answer, the
-number of streams and how far one may lag.
+Everything has a limit: the number of connections, the length of a head, the time for a request and for an answer, the
+number of streams, and how far a stream may lag.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from halfopen.service.web.http_request import HEAD_MOST, HttpRefusal, HttpReques
 CONNECTIONS_MOST: Final = 128
 STREAMS_MOST: Final = 32
 HEAD_S: Final = 10.0
-"""A client has this long to ask."""
+"""How long a client may take for its request, s."""
 SLOW_S: Final = 10.0
-"""A client has this long to take what it is sent."""
+"""How long a client may take to receive what it is sent, s."""
 _BACKLOG: Final = 128
-# How much the kernel buffers of a stream that nobody reads; the loop itself keeps one event.
+# How much the kernel buffers for a stream whose client does not read; the loop itself keeps one event.
 _SEND_BUFFER: Final = 64 * 1024
 _LINGER_S: Final = 1.0
 _REST_MOST: Final = 64 * 1024
@@ -50,7 +50,7 @@ _ALWAYS: Final = (
 
 
 class HttpAnswer(Struct, frozen=True):
-    """A whole answer."""
+    """A complete answer."""
 
     body: bytes
     kind: str = "application/json"
@@ -72,13 +72,13 @@ class Site(Protocol):
 
 
 class PageServer:
-    """Serves a site at a listening socket, from now on until `close`."""
+    """Serves a site at a listening socket until `close`."""
 
     def __init__(self, listener: socket.socket, site: Site) -> None:
         """Raises: KernelError when no thread can be started."""
         self._listener, self._site = listener, site
-        # Connections that make room for others, the oldest first: those that were answered, and then those that have
-        # not asked yet.
+        # Connections that may be closed to make room, the oldest first: answered ones, then those without a request
+        # yet.
         self._answered: dict[asyncio.StreamWriter, None] = {}
         self._asking: dict[asyncio.StreamWriter, None] = {}
         self._connections = 0
@@ -100,7 +100,7 @@ class PageServer:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that serves is there."""
+        """Whether the thread that serves is running."""
         return self._thread.is_alive()
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class PageServer:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the request of a connection."""
-        # For a client, only the data being sent is kept.
+        # Buffer no more for a client than what is being sent.
         writer.transport.set_write_buffer_limits(high=0)
         if (raw := writer.get_extra_info("socket")) is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
@@ -189,8 +189,8 @@ class PageServer:
             await writer.drain()
 
     async def _rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read what a client still sends, for a moment, or the kernel would reset the connection before the client has
-        read the answer.
+        """Read for a moment what the client still sends: closing with unread data would reset the connection, and the
+        client might lose the answer.
         """
         writer.write_eof()
         self._answered[writer] = None

@@ -1,4 +1,4 @@
-"""The sink that has the face serve the page: reports of a watch, put together as a screen has them."""
+"""The sink that passes the page to the face: reports of a watch, put together as for a screen."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from halfopen.service.web.part import settings_of
 from halfopen.service.web.site import PageState
 
 _BACKLOG: Final = 128
-# Where nobody looks, the page is kept so fresh.
+# How often the page is put together while no browser has it open.
 _IDLE_S: Final = 10.0
-# Putting the page together may take this share of the time at most.
+# The largest share of the time for putting the page together.
 _SHARE: Final = 0.05
 
 
 class ServedPage:
-    """Takes the reports of a watch, and hands the page to the face."""
+    """Takes the reports of a watch, and passes the page to the face."""
 
     def __init__(self, settings: WebSettings, service: RunningService, history: str) -> None:
         """history: the file or directory of the service's history; "" for none. Raises: UsageError, HalfopenError."""
@@ -55,7 +55,7 @@ class ServedPage:
         service.page = self
 
     def link(self, *, session: bool = False) -> dict[str, object]:
-        """A new link, and where it leads; or a session, for a program. For the thread of the control socket."""
+        """A new link with its address, or a session, for a program. For the thread of the control socket."""
         kind = passes.PassKind.SESSION if session else passes.PassKind.LINK
         lasts_s = self._settings.session_s if session else passes.LINK_S
         made = passes.make(self._key, kind, lasts_s)
@@ -94,6 +94,6 @@ class ServedPage:
 
 
 def _names(settings: WebSettings) -> list[str]:
-    """The names, beside those of the loopback, by which a browser knows the page."""
+    """The names, other than those of the loopback, by which browsers may address the page."""
     own = [] if "/" in settings.listen else [settings.listen.rpartition(":")[0].lower()]
     return [*settings.hosts, *own]

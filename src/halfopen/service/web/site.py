@@ -1,7 +1,7 @@
-"""What there is to see at the page's address, and who may see it.
+"""The content at the page's address, and access to it.
 
-The page itself, its script and its style hold no data and need no session; everything else does. A session travels in
-a header that only our own script sets: a browser sends nothing by itself, so neither another site nor a server on
+The page itself, its script and its style contain no data and need no session; everything else does. A session is sent
+in a header that only our own script sets. The browser sends nothing by itself, so neither another site nor a server on
 another port of this host gets it, and there is no cookie to be forged or stolen.
 """
 
@@ -40,11 +40,11 @@ STATIC: Final[Mapping[str, tuple[str, str]]] = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """The files of the page, by their paths, with their types."""
-# Names by which a browser on this host, or one at the near end of ssh -L, may know the page.
+# Names by which a browser on this host, or at the other end of ssh -L, may address the page.
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# A stream says so often that it is there, where there is nothing new.
+# How often a stream sends a sign of life while there is nothing new.
 _ALIVE_S: Final = 5.0
-# An answer from history is kept this long for whoever asks the same.
+# How long an answer from history is reused for the same request.
 _KEPT_S: Final = 2.0
 _KEPT_MOST: Final = 32
 _ASKING_MOST: Final = 8
@@ -53,8 +53,8 @@ _QUERY_MOST: Final = 4
 
 
 class PageState(msgspec.Struct, array_like=True, frozen=True):
-    """The present as the eyes send it: the time of the reading (CLOCK_MONOTONIC, which both processes share), and a
-    document in each language that somebody looks in.
+    """The present state, as the eyes send it: the time of the reading (CLOCK_MONOTONIC, which both processes share),
+    and a document in each language of an open page.
     """
 
     at_s: float
@@ -68,7 +68,7 @@ class _Shown(Struct, frozen=True):
     document: bytes
 
 
-# Makes the answer to a path of what is kept, from its query and a language; in another thread.
+# Makes the answer to a path of history, from its query and a language; called in another thread.
 Kept = Callable[[Mapping[str, str], str], bytes]
 
 
@@ -78,10 +78,12 @@ class _Remembered(Struct):
 
 
 class PageSite:
-    """The page's addresses. Every method but `put` is for the loop of its server alone."""
+    """The site of the page. All methods but `put` are only for the loop of its server."""
 
     def __init__(self, passes: PassControl, hosts: Collection[str], kept: Mapping[str, Kept], words: Kept) -> None:
-        """hosts: further names of the page. kept: what history tells, by path. words: of the page, by language."""
+        """hosts: further names of the page. kept: answers from history, by path. words: texts of the page, by
+        language.
+        """
         self._passes, self._kept, self._words = passes, kept, words
         self._hosts = _LOOPBACK | {host.lower() for host in hosts}
         self._shown: dict[str, _Shown] = {}
@@ -92,22 +94,22 @@ class PageSite:
         self._remembered: dict[str, _Remembered] = {}
 
     def put(self, state: PageState) -> None:
-        """Show this from now on, in its languages; `changed` tells the streams."""
+        """Set the state to show; call `changed` to send it to the streams."""
         self._shown = {**self._shown, **{name: _Shown(state.at_s, text) for name, text in state.documents.items()}}
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """The languages in which somebody looks."""
+        """The languages of the pages that are open."""
         return tuple(sorted(+self._watching))
 
     def changed(self) -> None:
-        """There is something new for every stream."""
+        """Send the new state to every stream."""
         event, self._changed = self._changed, asyncio.Event()
         event.set()
 
     async def answer(self, request: HttpRequest) -> HttpAnswer | EventStream:
         """The answer to a request. Raises: HttpRefusal."""
-        # The name comes first: a site that has its own name resolve to this host (DNS rebinding) learns nothing.
+        # Check the name first, so that a site whose own name resolves to this host (DNS rebinding) learns nothing.
         if host_of(request.fields["host"]) not in self._hosts:
             raise HttpRefusal(421, "this page is not known by that name")
         if request.method != "GET":
@@ -201,8 +203,9 @@ def _refusal(status: int, error: HalfopenError, language: str) -> HttpRefusal:
 
 
 def _same_site(request: HttpRequest) -> None:
-    """See that another site's page is not behind a request. Raises: HttpRefusal."""
-    # https://www.w3.org/TR/fetch-metadata/: where a person opens a link, which may be anywhere, the page itself.
+    """Refuse a request that the page of another site makes. Raises: HttpRefusal."""
+    # https://www.w3.org/TR/fetch-metadata/: a navigation, as when a person opens a link, may come from another site,
+    # but only to the page itself.
     site = request.fields.get("sec-fetch-site", "none")
     opened = request.path == "/" and request.fields.get("sec-fetch-mode") == "navigate"
     if site not in ("same-origin", "none") and not opened:
@@ -213,7 +216,7 @@ def _same_site(request: HttpRequest) -> None:
 
 
 def _credential(request: HttpRequest, scheme: str) -> str:
-    """What a request shows, of this scheme; empty for nothing."""
+    """The credential of this scheme in a request; empty if there is none."""
     given, _, credential = request.fields.get("authorization", "").partition(" ")
     return credential.strip() if given.lower() == scheme.lower() else ""
 
