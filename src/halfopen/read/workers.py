@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from halfopen.core.capabilities import CAPABILITIES
+from halfopen.core.findings.holder import FREEZER
 from halfopen.core.sample.workers import OpenFiles, Workers, WorkerState
 from halfopen.linux import proc, small_files
 from halfopen.read import cgroups
@@ -71,14 +72,15 @@ def worker(pid: int, until_s: float) -> WorkerState | None:
 
 
 def stopped(pid: int) -> str:
-    """Why a process does not run: "T" (stopped by a signal), "t" (by a debugger), or the file of its frozen cgroup; ""
-    where it does, or ended.
+    """Why a process does not run: "T" (stopped by a signal), "t" (by a debugger), the file of its frozen cgroup, or
+    "frozen" where that is out of sight; "" where it runs, or ended.
     """
     state = next(iter(proc.stat_fields(pid)), "")
     if state in ("T", "t"):
         return state
     mine = small_files.text(f"/proc/{pid}/cgroup")
-    return cgroups.thaws(cgroups.directories(mine)[0], cgroups.freezer(mine))
+    file = cgroups.thaws(cgroups.directories(mine)[0], cgroups.freezer(mine))
+    return file or ("frozen" if waits_in(small_files.text(f"/proc/{pid}/wchan")) in FREEZER else "")
 
 
 def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:

@@ -31,7 +31,7 @@ FOR_EVENTS: Final = frozenset(
     }
 )
 # Where a task waits while the freezer of its cgroup stops it (kernel/freezer.c; do_freezer_trap(), kernel/signal.c).
-_FREEZER: Final = frozenset({"__refrigerator", "do_freezer_trap"})
+FREEZER: Final = frozenset({"__refrigerator", "do_freezer_trap"})
 # A share of the periods of a quota, or of the interval.
 _MOST: Final = 0.5
 # A share of one CPU, above which a process computes.
@@ -106,7 +106,7 @@ def reason(one: Holder, accepted: int | None) -> Obstacle | None:
     now = one.now
     if now is None:
         return None
-    if now.frozen or _FREEZER & {*now.waits_in}:
+    if now.frozen or FREEZER & {*now.waits_in}:
         return Obstacle(one, STOPPED, (Fact("state", now.state), Fact("frozen", now.frozen)))
     if now.state in ("T", "t"):
         traced = (Fact("tracer", now.tracer),) if now.state == "t" and now.tracer else ()

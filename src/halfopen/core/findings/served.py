@@ -45,6 +45,11 @@ def read_ends(e: Evidence, *, answered: bool) -> list[SocketGroup]:
     ]
 
 
+def has_unread_requests(group: SocketGroup) -> bool:
+    """Whether a program that accepted these idle connections left something unread on some."""
+    return group.incoming and group.state == ESTABLISHED and group.with_unread > 0
+
+
 def _beside_unread(e: Evidence, group: SocketGroup) -> bool:
     unread = [one for one in unread_ends(e) if one.owner_and_peer == group.owner_and_peer]
     return sum(one.count for one in unread) >= group.count / _SOME_UNREAD

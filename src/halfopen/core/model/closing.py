@@ -66,8 +66,9 @@ class SocketGroup(Struct, frozen=True):
     incoming: they came to a listener, on `local_port`; else they were opened towards `peer`. peers: how many that are;
     above one, the process has few connections to each of many, and `peer` says "212 peers". count: how many. new: of
     them, younger than LATELY_S; oldest_s, youngest_s: by the least each can be. exact: the ages are exact. even: ages
-    are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all. alike: the share that
-    received about as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one,
+    are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all; with_unread: how many
+    have any unread. alike: the share that received about as many bytes as the usual one. keepalive: how many have it
+    on. retransmits: the most of one,
     or its most unanswered probes of a closed window. unanswered: in CLOSE_WAIT, sent nothing since the last data came.
     awaiting: in ESTABLISHED, nothing came since the last data was sent. came, left: since the look before; None after
     one look. moved: of them, had data either way since then; went_on: of those, the ones that were in this state
@@ -96,6 +97,7 @@ class SocketGroup(Struct, frozen=True):
     retransmits: int
     members: NDArray[np.intp]
     unanswered: int = 0
+    with_unread: int = 0
     awaiting: int = 0
     peers: int = 1
     came: int | None = None
@@ -267,6 +269,7 @@ def _group(
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
         retransmits=int(np.max(np.where(rows["timer"] == PROBE, rows["probes"], rows["retransmits"]))),
         members=members,
+        with_unread=int(np.count_nonzero(rows["unread"])),
         unanswered=int(np.count_nonzero(unanswered(rows))) if now.rows["state"][at] == CLOSE_WAIT else 0,
         awaiting=_awaiting(rows) if now.rows["state"][at] == ESTABLISHED else 0,
     )

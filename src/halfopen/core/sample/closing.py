@@ -111,9 +111,9 @@ class OpenSockets(Struct, frozen=True, eq=False):
     pids: (N,) the process that holds each, 0 where none was found; descriptors: (N,) its number there. owners_whole:
     every process was looked at; else the search was stopped after `owners_s` seconds, or was refused in part.
     processes: by pid. open_files: by pid, how many descriptors it has and how many it may have. stopped: by pid, why a
-    process does not run: "T" (by a signal), "t" (by a debugger), or the file of the cgroup that is frozen. listening:
-    the processes that hold a listener; None where that was not looked for, or not all were seen. settings: of
-    SOCKET_SETTINGS, by last name, as /proc/sys shows them.
+    process does not run: "T" (by a signal), "t" (by a debugger), the file of the cgroup that is frozen, or "frozen"
+    where that is out of sight. listening: the processes that hold a listener; None where that was not looked for, or
+    not all were seen. settings: of SOCKET_SETTINGS, by last name, as /proc/sys shows them.
     """
 
     rows: NDArray[Any]

@@ -25,11 +25,17 @@ def _n(f: Finding) -> str:
 
 def _connections(f: Finding) -> str:
     if f.count("incoming"):
-        clients = tr("clients of {at}", at=f.text("peer").removeprefix(CLIENTS_OF))
-        return tr("{connections} from {peer}", connections=_n(f), peer=clients)
+        return tr("{connections} from {peer}", connections=_n(f), peer=_told_peer(f.text("peer")))
     if (peers := f.count("peers")) > 1:
         return tr_n("{connections} to {n:,} peer", "{connections} to {n:,} peers", peers, connections=_n(f))
     return tr("{connections} to {peer}", connections=_n(f), peer=f.text("peer"))
+
+
+def _told_peer(peer: str) -> str:
+    """A peer of a group in the language of the reader."""
+    if not peer.startswith(CLIENTS_OF):
+        return peer
+    return tr("clients of {at}", at=peer.removeprefix(CLIENTS_OF))
 
 
 def _oldest(f: Finding) -> str:
@@ -237,10 +243,24 @@ def _peer_silent(f: Finding) -> tuple[str, str]:
 def _slow_reader(f: Finding) -> tuple[str, str]:
     values = {"owner": _owner(f), "connections": _connections(f), "size": show_bytes(f.number("unread_bytes"))}
     nothing = tr("nothing came for {time} or longer", time=lasted(f.number("youngest_s")))
-    return (
-        tr("{owner} does not read {connections}: {size} wait", **values),
-        listed([nothing, tr("the thread that reads is stuck or slow")]),
-    )
+    why = tr("the thread that reads is stuck or slow")
+    if f.has("held_up"):
+        why = tr_n(
+            "perhaps as what it passes on is not read by {peer}: {n:,} connection",
+            "perhaps as what it passes on is not read by {peer}: {n:,} connections",
+            f.count("held_up"),
+            peer=_told_peer(f.text("held_up_by")),
+        )
+    return tr("{owner} does not read {connections}: {size} wait", **values), listed([nothing, why])
+
+
+@lead("requests-unread")
+def _requests_unread(f: Finding) -> tuple[str, str]:
+    values = {"owner": _owner(f), "connections": _connections(f), "n": f.count("with_unread")}
+    brief = tr("{owner} does not read what its clients sent: {n:,} of {connections}", **values)
+    nothing = tr("nothing came for {time} or longer", time=lasted(f.number("youngest_s")))
+    why = tr("its event loop or threads are stuck or too busy")
+    return brief, listed([nothing, _awaits(f) or _handed(f) or why])
 
 
 @lead("slow-peer")

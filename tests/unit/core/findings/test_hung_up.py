@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from connections import PID, evidence, sockets
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.judging import judged
-from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, SENT
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, PROBE, SENT
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 
@@ -109,6 +109,7 @@ def test_connections_that_no_process_has_open_are_nobodys_fault() -> None:
     ("why", "words", "cure"),
     [
         ("T", "is stopped (state T", f"kill -CONT {PID}"),
+        ("frozen", "is frozen", f"cat /proc/{PID}/cgroup"),
         ("t", "by a debugger", f"grep TracerPid /proc/{PID}/status"),
         ("/sys/fs/cgroup/app/cgroup.freeze", "is frozen", "echo 0 > /sys/fs/cgroup/app/cgroup.freeze"),
     ],
@@ -121,6 +122,34 @@ def test_a_stopped_process_is_the_cause_of_all_that_waits_for_it(why: str, words
     assert words in told(one)
     assert command(one.cures[0]) == cure
     assert {one.id for one in found(rows)} == {"close-wait-stuck", "slow-reader"}
+
+
+def test_requests_that_a_server_does_not_read_are_told() -> None:
+    """Its clients are still there, and wait."""
+    row = {"state": ESTABLISHED, "local_port": 8080, "unread": 80, "bytes_received": 80}
+    [one] = found([row] * 10 + [{**row, "unread": 0}] * 5)
+    assert (one.id, one.level) == ("requests-unread", Level.WARNING)
+    assert "10 of 15 connections" in told(one)
+    assert command(one.cures[0]).startswith("ps -Lp")
+    assert [one.level for one in found([row] * 9)] == [Level.NOTICE]
+    # A moment ago, all read, or what a server sent to a pool.
+    assert not found([{**row, "received_ms": 9000}] * 12)
+    assert not found([{**row, "unread": 0}] * 12)
+    assert not found([{**row, "local_port": 40_000 + i} for i in range(9)])
+    own = [{"state": ESTABLISHED, "unread": 0, "flags": SENT}] * 10
+    assert "have had no answer" in told(*found([row] * 10 + own))
+    [one] = found([row] * 10 + [{**row, "unread": 0}] * 5, stopped={PID: "T"})
+    assert (one.id, one.count("sockets")) == ("holder-stopped", 10)
+
+
+def test_a_proxy_that_is_held_up_by_its_clients_is_not_the_cause() -> None:
+    row = {"state": ESTABLISHED, "unread": 60_000}
+    clients = {"state": ESTABLISHED, "unread": 0, "local_port": 8080, "timer": PROBE, "unacked": 700_000}
+    first, second = found([row] * 12 + [clients] * 12)
+    assert (first.id, first.level) == ("slow-peer", Level.WARNING)
+    assert (second.id, second.level) == ("slow-reader", Level.NOTICE)
+    assert "is not read by clients of :8080: 12 connections" in told(second)
+    assert {one.id: one.level for one in found([row] * 12 + [clients] * 5)}["slow-reader"] is Level.WARNING
 
 
 def test_connections_that_wait_for_accept_are_told() -> None:

@@ -26,6 +26,7 @@ _STATES: Final[tuple[tuple[tuple[int, ...], str, tuple[str, ...]], ...]] = (
     ((CLOSE_WAIT,), "close-wait-unaccepted", ()),
     ((CLOSE_WAIT,), "close-wait-memory", ()),
     ((ESTABLISHED,), "not-accepted", ()),
+    ((ESTABLISHED,), "requests-unread", ()),
     ((ESTABLISHED,), "idle-leak", ("pool-all-idle",)),
     ((ESTABLISHED, CLOSE_WAIT), "peer-silent", ()),
     ((ESTABLISHED,), "slow-reader", ()),

@@ -23,6 +23,7 @@ from halfopen.core.findings.served import (
     AT_WORK_S,
     ENDED,
     asked_others,
+    has_unread_requests,
     is_handed,
     is_nobodys,
     is_stopped,
@@ -47,17 +48,22 @@ from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 )
 def holder_stopped(e: Evidence) -> Iterator[Hit]:
     left: dict[int, list[SocketGroup]] = {}
-    for group in groups_of(e, *ENDED, Signature.UNREAD):
-        old = group.incoming and group.state == CLOSE_WAIT and group.oldest_s >= AT_WORK_S
-        if is_stopped(e, group) and (old or group.signature is Signature.UNREAD):
+    for group in groups_of(e, *ENDED, Signature.UNREAD, Signature.IDLE):
+        if is_stopped(e, group) and _waits_for_it(group):
             left.setdefault(group.pid, []).append(group)
     for pid, groups in left.items():
-        count = sum(group.count for group in groups)
+        count = sum(one.with_unread if one.signature is Signature.IDLE else one.count for one in groups)
         why = "" if e.closing is None else e.closing.sockets.stopped[pid]
         told = Fact("state", why) if len(why) == 1 else Fact("frozen", why)
         facts = tuple(Fact("sockets", count) if fact.name == "sockets" else fact for fact in who(e, groups[0]))
         level = Level.WARNING if count >= FEW_SOCKETS else Level.NOTICE
         yield Hit(level, (*facts, told), cures=(_go_on(groups[0], why), *show_sockets(e, groups[0])))
+
+
+def _waits_for_it(group: SocketGroup) -> bool:
+    if group.state == CLOSE_WAIT:
+        return group.incoming and group.oldest_s >= AT_WORK_S
+    return group.signature is Signature.UNREAD or has_unread_requests(group)
 
 
 def _go_on(group: SocketGroup, why: str) -> Cure:
@@ -66,7 +72,7 @@ def _go_on(group: SocketGroup, why: str) -> Cure:
     if why == "t":
         return (LookAtTracer(group.pid, 0, "holder-stopped"),)
     inside = group.process and (group.process.container_name or group.process.container)
-    return (ThawProcess(group.pid, why, "holder-stopped", inside or ""),)
+    return (ThawProcess(group.pid, "" if why == "frozen" else why, "holder-stopped", inside or ""),)
 
 
 @rule(
@@ -119,6 +125,26 @@ def _why(e: Evidence, group: SocketGroup, id: str) -> tuple[tuple[Fact, ...], tu
     if is_handed(e, group):
         return (Fact("listens", 0),), shown
     return (), ((LookAtProcess(group.pid, id),), *shown) if group.pid else shown
+
+
+@rule(
+    "requests-unread",
+    *(Level.NOTICE, Level.WARNING),
+    title="a server does not read what its clients sent",
+    doc="ESTABLISHED, accepted by a program, less than 16 KiB unread, and nothing came or went for 10 s; a warning "
+    "from ten such connections on; the reason tells where the program itself waits for answers of others, or did not "
+    "accept these connections itself",
+    unless="all is read, or data came or went in the last 10 s, or the process is stopped",
+    advice="see where the threads of the process wait; run `halfopen diagnose` if it does not accept either",
+    needs=NEEDS,
+    rare=True,
+)
+def requests_unread(e: Evidence) -> Iterator[Hit]:
+    for group in groups_of(e, Signature.IDLE):
+        if has_unread_requests(group) and not is_stopped(e, group):
+            facts, cures = _why(e, group, "requests-unread")
+            level = Level.WARNING if group.with_unread >= FEW_SOCKETS else Level.NOTICE
+            yield Hit(level, (*who(e, group), Fact("with_unread", group.with_unread), *facts), cures=cures)
 
 
 @rule(

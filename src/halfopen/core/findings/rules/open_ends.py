@@ -171,7 +171,8 @@ def peer_silent(e: Evidence) -> Iterator[Hit]:
     "slow-reader",
     *(Level.NOTICE, Level.WARNING),
     title="a program here does not read received data",
-    doc="ESTABLISHED, 16 KiB or more are unread, and nothing came for 5 s",
+    doc="ESTABLISHED, 16 KiB or more are unread, and nothing came for 5 s; a notice where the peers to which the "
+    "program may pass it on do not read",
     unless="less is unread, or data still comes, or the process is stopped",
     advice="see where the threads of the process wait",
     needs=NEEDS,
@@ -181,9 +182,24 @@ def slow_reader(e: Evidence) -> Iterator[Hit]:
     for group in groups_of(e, Signature.UNREAD):
         if is_stopped(e, group):
             continue
-        cures = show_sockets(e, group)
-        cures = ((LookAtProcess(group.pid, "slow-reader"),), *cures) if group.pid else cures
-        yield Hit(by_number(group), who(e, group), rules_out=("slow-peer",), cures=cures)
+        facts, level, cures = who(e, group), by_number(group), show_sockets(e, group)
+        if held_up := _held_up_by(e, group):
+            level = Level.NOTICE
+            facts += (Fact("held_up", sum(one.count for one in held_up)), Fact("held_up_by", held_up[0].peer))
+            cures = (*show_sockets(e, held_up[0]), *cures)
+        elif group.pid:
+            cures = ((LookAtProcess(group.pid, "slow-reader"),), *cures)
+        yield Hit(level, facts, rules_out=() if held_up else ("slow-peer",), cures=cures)
+
+
+def _held_up_by(e: Evidence, group: SocketGroup) -> list[SocketGroup]:
+    """The connections on which the process itself waits for a peer to read, as a proxy does that passes on what it
+    reads, those with the most first; none where they are fewer than half of the group.
+    """
+    mine = [one for one in groups_of(e, Signature.PEER_NOT_READING) if group.pid and one.pid == group.pid]
+    if 2 * sum(one.count for one in mine) < group.count:
+        return []
+    return sorted(mine, key=lambda one: -one.count)
 
 
 @rule(
