@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from contextlib import ExitStack
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from halfopen.core.model.closing_kinds import unanswered
-from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
+from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT, OpenSockets
 from halfopen.lab.wiring import SERVER
-from halfopen.read import closing
+from halfopen.linux.netns import resolve
+from halfopen.read import closing, reader
 from run import halfopen
 
 if TYPE_CHECKING:
@@ -49,6 +51,24 @@ def test_whether_a_client_was_answered_is_read(
     rows = part.rows[part.rows["state"] == CLOSE_WAIT]
     assert len(rows) == _N
     assert unanswered(rows).tolist() == [not answered] * _N
+
+
+def test_who_listens_is_known_by_port(lab: Lab) -> None:
+    """Of each port where somebody waits; a process that holds connections without listening was handed them."""
+    ns = resolve(lab.server.netns_path)
+    with ExitStack() as stack:
+        half_closed(lab, stack, answered=False)
+        other = stack.enter_context(lab.server.run(lambda: socket.create_server((SERVER.v4, PORT + 1))))
+        found = reader.read(ns, [closing.probe(ALL_STATES)], with_owners=False).part(OpenSockets)
+        assert found is not None
+        assert found.listening == {PORT: {os.getpid()}}
+        client = stack.enter_context(lab.client.run(lambda: socket.create_connection((SERVER.v4, PORT + 1))))
+        client.sendall(b"a question")
+        server = stack.enter_context(other.accept()[0])
+        server.recv(1, socket.MSG_PEEK)
+        found = reader.read(ns, [closing.probe(ALL_STATES)], with_owners=False).part(OpenSockets)
+        assert found is not None
+        assert found.listening == {PORT: {os.getpid()}, PORT + 1: {os.getpid()}}
 
 
 @pytest.mark.root

@@ -7,6 +7,7 @@ from __future__ import annotations
 import mmap
 import time
 from collections import deque
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 import numpy as np
@@ -73,12 +74,22 @@ def read(
 
 
 def _came_to(rows: NDArray[Any], listeners: NDArray[Any] | None) -> NDArray[Any] | None:
-    """The inodes of the listeners to which any of N connections in CLOSE_WAIT came; None where none did."""
+    """Of L listeners, those to which any of N connections came that are in CLOSE_WAIT, or have something unread, (K,)
+    LISTENER; None where none did.
+    """
     if listeners is None or not len(listeners):
         return None
-    ports = np.unique(rows["local_port"][rows["state"] == CLOSE_WAIT])
-    found: NDArray[Any] = listeners["inode"][np.isin(listeners["port"], ports)]
+    ports = np.unique(rows["local_port"][(rows["state"] == CLOSE_WAIT) | (rows["unread"] != 0)])
+    found: NDArray[Any] = listeners[np.isin(listeners["port"], ports)]
     return found if len(found) else None
+
+
+def _by_port(listeners: NDArray[Any], holders: Mapping[int, Set[int]]) -> dict[int, frozenset[int]]:
+    """The processes that hold a listener on each port. listeners: (L,) LISTENER; holders: by inode."""
+    found: dict[int, frozenset[int]] = {}
+    for port, inode in listeners[["port", "inode"]].tolist():
+        found[port] = found.get(port, frozenset()) | holders.get(inode, frozenset())
+    return found
 
 
 def _table(way: str, states: int, notes: list[str]) -> tuple[_Table, str]:
@@ -128,7 +139,7 @@ def _by_diag(states: int, notes: list[str]) -> _Table:
 def _with_owners(
     found: OpenSockets, states: int, notes: list[str], listeners: NDArray[Any] | None = None
 ) -> OpenSockets:
-    held = socket_owners.of(found.rows["inode"], states, beside=listeners)
+    held = socket_owners.of(found.rows["inode"], states, beside=None if listeners is None else listeners["inode"])
     if not held.whole:
         missing = int(np.count_nonzero((found.rows["inode"] != 0) & (held.pids == 0)))
         if missing:
@@ -155,5 +166,5 @@ def _with_owners(
         processes=processes,
         open_files=files,
         stopped={pid: why for pid in most[:_WITH_STATES] if (why := workers.stopped(pid))},
-        listening=held.beside if held.whole and listeners is not None else None,
+        listening=_by_port(listeners, held.beside) if held.whole and listeners is not None else {},
     )

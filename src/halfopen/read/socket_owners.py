@@ -27,7 +27,8 @@ _TABLE: Final = 1 << 20
 class SocketOwners(Struct):
     """The owners of N sockets. pids (N,): the lowest PID that holds each, 0: none was found. descriptors (N,): the
     number of its descriptor there. whole: all processes were examined. refused: how many could not be examined. took_s:
-    how long that took. beside: the processes that hold one of the sockets `beside` of the request.
+    how long that took. beside: the processes that hold each of the sockets `beside` of the request, by
+    inode.
     """
 
     pids: NDArray[np.uint32]
@@ -35,7 +36,7 @@ class SocketOwners(Struct):
     whole: bool = True
     refused: int = 0
     took_s: float = 0.0
-    beside: frozenset[int] = frozenset()
+    beside: dict[int, set[int]] = field(default_factory=dict)
 
 
 def of(
@@ -57,7 +58,8 @@ def of(
     rows, found.whole, found.refused = _holders(wanted, states, begun, budget_s)
     if len(rows):
         if beside is not None:
-            found.beside = frozenset(rows["pid"][np.isin(rows["inode"], beside[beside != 0])].tolist())
+            for inode, pid in rows[["inode", "pid"]][np.isin(rows["inode"], beside[beside != 0])].tolist():
+                found.beside.setdefault(inode, set()).add(pid)
         at = places(rows, inodes)
         held = at >= 0
         for column, name in ((found.pids, "pid"), (found.descriptors, "fd")):

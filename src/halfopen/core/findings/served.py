@@ -77,6 +77,6 @@ def is_nobodys(e: Evidence, group: SocketGroup) -> bool:
 
 
 def is_handed(e: Evidence, group: SocketGroup) -> bool:
-    """Whether the process of a group does not listen, so that it did not accept these connections itself."""
-    listening = None if e.closing is None else e.closing.sockets.listening
-    return bool(group.pid) and bool(listening) and group.pid not in (listening or ())
+    """Whether others listen where the connections of a group came to, and its process does not, so it accepted none."""
+    listening = () if e.closing is None else e.closing.sockets.listening.get(group.local_port, ())
+    return bool(group.pid) and bool(listening) and group.pid not in listening

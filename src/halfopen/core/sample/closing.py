@@ -112,8 +112,9 @@ class OpenSockets(Struct, frozen=True, eq=False):
     every process was looked at; else the search was stopped after `owners_s` seconds, or was refused in part.
     processes: by pid. open_files: by pid, how many descriptors it has and how many it may have. stopped: by pid, why a
     process does not run: "T" (by a signal), "t" (by a debugger), the file of the cgroup that is frozen, or "frozen"
-    where that is out of sight. listening: the processes that hold a listener; None where that was not looked for, or
-    not all were seen. settings: of SOCKET_SETTINGS, by last name, as /proc/sys shows them.
+    where that is out of sight. listening: by port, the processes that hold a listener; without those that were not
+    looked for, and empty where not all processes were seen. settings: of SOCKET_SETTINGS, by last name, as /proc/sys
+    shows them.
     """
 
     rows: NDArray[Any]
@@ -128,7 +129,7 @@ class OpenSockets(Struct, frozen=True, eq=False):
     processes: Mapping[int, Process] = field(default_factory=dict)
     open_files: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
-    listening: frozenset[int] | None = None
+    listening: Mapping[int, frozenset[int]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, mask: NDArray[np.bool_]) -> OpenSockets:

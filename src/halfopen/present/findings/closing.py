@@ -125,8 +125,8 @@ def _handed(f: Finding) -> str:
     if not f.has("listens"):
         return ""
     return tr(
-        "it does not listen there itself: it inherited the connections, as a child started with open descriptors does, "
-        "or was handed them"
+        "it does not listen there itself: it was handed the connections and is stuck or too busy, or it inherited them "
+        "and does not know of them, as a child started with open descriptors"
     )
 
 

@@ -89,9 +89,13 @@ def test_a_proxy_that_waits_for_another_server_is_not_called_stuck() -> None:
 
 def test_a_process_that_does_not_listen_did_not_accept() -> None:
     rows = [{"local_port": 8080}] * 3
-    assert "inherited" in told(*found(rows, listening=frozenset({17})))
-    assert "inherited" not in told(*found(rows, listening=frozenset({17, PID})))
-    for unknown in (None, frozenset[int]()):
+    [one] = found(rows, listening={8080: frozenset({17})})
+    assert "inherited" in told(one)
+    # It may as well be stuck.
+    assert command(one.cures[0]).startswith("ps -Lp")
+    assert "inherited" not in told(*found(rows, listening={8080: frozenset({17, PID})}))
+    # Not looked for there, or nobody was found.
+    for unknown in ({}, {8081: frozenset({17})}, {8080: frozenset[int]()}):
         assert "inherited" not in told(*found(rows, listening=unknown))
 
 

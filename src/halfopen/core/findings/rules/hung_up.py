@@ -117,14 +117,14 @@ def close_wait_unanswered(e: Evidence) -> Iterator[Hit]:
 def _why(e: Evidence, group: SocketGroup, id: str) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
     """What there is to know of why a server leaves these clients alone, and where to look."""
     others, shown = asked_others(e, group), show_sockets(e, group)
+    facts: tuple[Fact, ...] = ()
     if others:
         facts = (Fact("awaiting", sum(one.awaiting for one in others)), Fact("awaited", others[0].peer))
         return facts, (*show_sockets(e, others[0]), *shown)
     if is_nobodys(e, group):
         return (Fact("holders", 0),), shown
-    if is_handed(e, group):
-        return (Fact("listens", 0),), shown
-    return (), ((LookAtProcess(group.pid, id),), *shown) if group.pid else shown
+    facts = (Fact("listens", 0),) if is_handed(e, group) else ()
+    return facts, ((LookAtProcess(group.pid, id),), *shown) if group.pid else shown
 
 
 @rule(
