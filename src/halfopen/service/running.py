@@ -38,7 +38,8 @@ from halfopen.service.output import PatientOutput
 from halfopen.service.requests import AskAcknowledge, AskSilence, AskUnsilence
 
 """The group whose members may ask the service."""
-# Without WATCHDOG=1 if a parcel waits for this long. A face that does not take its parcels is replaced well before.
+# If a parcel waits for longer than this, no WATCHDOG=1 is sent. A face that does not take its parcels is replaced
+# before.
 _STUCK_S: Final = 60.0
 _CONTROL_BACKLOG: Final = 64
 

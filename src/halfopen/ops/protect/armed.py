@@ -1,4 +1,4 @@
-"""A guard armed in one network namespace: from the first device to the last."""
+"""A guard that is armed on all devices of a network namespace."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from halfopen.read.tcp_settings import CookiesSetting
 
 
 class Armed:
-    """Close it: then it is off, at once. `stop_answering` comes before, so that clients on their way still get in."""
+    """An armed guard. `close` takes it off at once; call `stop_answering` some time before, so that clients that have a
+    cookie still get in.
+    """
 
     def __init__(self, ns: Netns, action: Protect, rung: str = TC) -> None:
-        """Arm it, by a rung of RUNGS.
+        """Arm the guard. rung: one of RUNGS.
 
-        Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError; nothing is left then.
+        Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError; nothing stays attached then.
         """
         self.chosen = Chosen((), ())
         self._share = action.share
@@ -34,7 +36,7 @@ class Armed:
         self._total = GuardCounts()
         self._by_listener: dict[tuple[bytes, int], tuple[int, int, int]] = {}
         self._no_front: dict[int, str] = {}
-        # How often what the guard has to know could not be read, and why it could not the last time.
+        # How often reading the namespace failed, and why the last time.
         self.unread, self.why_unread = 0, ""
         self._renewed_at = 0.0
         self._fd = ns.open()
@@ -58,7 +60,7 @@ class Armed:
         guard.is_in(os.stat("/proc/thread-self/ns/net").st_ino, by_policy=bool(self._action.policy))
         self._tell(guard, seen)
         self._renew(guard)
-        # A SYN that is answered on one device may be followed by its ACK on another: first all take ACKs.
+        # The ACK of a SYN-ACK may come in by another device: every device must take ACKs before any answers SYNs.
         guard.set_mode(ACKS)
         for device in seen.devices:
             guard.attach(device.index, ethernet=device.ethernet)
@@ -76,20 +78,20 @@ class Armed:
 
     @property
     def guard(self) -> Guard:
-        """The loaded guard. Raises: RuntimeError once it is closed."""
+        """The loaded guard. Raises: RuntimeError after `close`."""
         if self._guard is None:
             raise RuntimeError("this guard is closed")
         return self._guard
 
     def cookies(self) -> int | None:
-        """tcp_syncookies of its namespace now."""
+        """The present value of tcp_syncookies in the namespace."""
         return None if self._cookies is None else self._cookies.read()
 
     def refresh(self) -> GuardReading | None:
-        """Let it go on: with what changed in its namespace, and what it counted. None where that cannot be read now, as
-        where a flood takes the memory: then the guard goes on as it is.
+        """Renew the guard, apply changes of its namespace, and return its counts. None if the namespace cannot be read
+        now, as when a flood takes the memory: the guard then goes on unchanged.
 
-        Raises: HalfopenError, OSError where that lasts for longer than a guard answers that is not renewed.
+        Raises: HalfopenError, OSError if that lasts for longer than a guard answers without being renewed.
         """
         try:
             return run_in(self._fd, self._refresh)
@@ -104,7 +106,7 @@ class Armed:
         try:
             self.chosen = space.choose(seen, self._action)
         except UnknownTarget:
-            pass  # the program restarts: its listener is guarded as soon as it is there again
+            pass  # the program is restarting: its listener will be guarded when it exists again
         self._tell(guard, seen)
         there = {device.index: device for device in seen.devices}
         for gone in guard.devices - there.keys():
@@ -113,7 +115,7 @@ class Armed:
             try:
                 guard.attach(index, ethernet=there[index].ethernet)
             except KernelError:
-                pass  # gone since it was looked at; else it is tried again in a second
+                pass  # the device is gone, or will be tried again in a second
         if self.rung == XDP:
             fronts.keep(guard, seen, self._no_front)
         self._renew(guard)
@@ -146,7 +148,7 @@ class Armed:
         return reading
 
     def completions(self) -> int | None:
-        """How many handshakes finished in its namespace since it was armed; None where the kernel does not tell.
+        """How many handshakes finished in the namespace since the guard was armed; None if the kernel does not tell.
 
         Raises: KernelError, NotPermitted.
         """
@@ -154,15 +156,15 @@ class Armed:
         return None if now is None or self._finished_before is None else now - self._finished_before
 
     def counts(self) -> GuardCounts:
-        """What it counted since it was armed. Raises: KernelError."""
+        """The counts since the guard was armed. Raises: KernelError."""
         return self.guard.counts()
 
     def stop_answering(self) -> None:
-        """Answer no SYN any more; ACKs with its cookies still get in."""
+        """Stop answering SYNs; ACKs with a cookie still get in."""
         self.guard.set_mode(ACKS)
 
     def close(self) -> None:
-        """Take it off every device."""
+        """Take the guard off every device."""
         guard, self._guard = self._guard, None
         if guard is not None:
             guard.set_mode(OFF)

@@ -1,4 +1,4 @@
-"""The devices that get a front in the driver (rung xdp): physical ones, of which nothing else stands in the way."""
+"""The devices that get a front in the driver (rung xdp): physical ones, if nothing else prevents it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TC = "--rung tc guards every device"
 
 
 def of(space: GuardSpace) -> tuple[Device, ...]:
-    """Those that a front may be attached to. Raises: CannotGuard where there is none, with the reasons."""
+    """The devices for a front. Raises: CannotGuard if there is none, with the reasons."""
     found, reasons = look(space)
     if not found:
         raise CannotGuard(f"no device can have a front in the driver: {'; '.join(reasons)}", hint=_TC)
@@ -23,7 +23,7 @@ def of(space: GuardSpace) -> tuple[Device, ...]:
 
 
 def look(space: GuardSpace, ours: frozenset[int] = frozenset()) -> tuple[tuple[Device, ...], tuple[str, ...]]:
-    """Those that may, and for each other device why not. ours: devices, by number, whose XDP program is our front."""
+    """The devices for a front, and for each other device the reason. ours: indices of devices that have our front."""
     found, reasons = [], []
     for device in space.devices:
         why = _against(replace(device, xdp=False) if device.index in ours else device, space)
@@ -43,13 +43,13 @@ def _against(device: Device, space: GuardSpace) -> str:
     if device.xdp:
         return f"{device.name} has another XDP program"
     if space.tagged:
-        # A card may take the tag off before the program sees the frame, and the answer would go out without it.
+        # A card may remove the VLAN tag before the program sees the frame; the answer would then go out untagged.
         return f"{device.name} may have VLANs (there is a VLAN device in this namespace)"
     return ""
 
 
 def notes(space: GuardSpace, refused: Mapping[int, str] | None = None) -> tuple[str, ...]:
-    """What is to be said of the front: where it is, and where only the guard at tc is. refused: as `attach` gives it.
+    """Notes about the front: which devices have it, and which only the guard at tc. refused: as returned by `attach`.
 
     Raises: as `of`.
     """
@@ -63,9 +63,9 @@ def notes(space: GuardSpace, refused: Mapping[int, str] | None = None) -> tuple[
 
 
 def attach(guard: Guard, space: GuardSpace) -> dict[int, str]:
-    """Attach the front to every device that may have it; by the number of each that took none, why.
+    """Attach the front to every device that may have one. Returns by index why drivers refused it.
 
-    Raises: CannotGuard where none took it, NotPermitted.
+    Raises: CannotGuard if all refused, NotPermitted.
     """
     refused: dict[int, str] = {}
     for device in of(space):
@@ -81,8 +81,9 @@ def attach(guard: Guard, space: GuardSpace) -> dict[int, str]:
 
 
 def keep(guard: Guard, space: GuardSpace, refused: dict[int, str]) -> None:
-    """Attach the front to devices that came meanwhile, and take it off those that it is not for any more. refused:
-    devices that took none, which are not tried again (a trial may cost the link); more are entered."""
+    """Attach the front to new devices, and take it off devices that must not have it any more. refused: devices whose
+    driver refused, which are not tried again (a trial may take the link down); further ones are added.
+    """
     ours = guard.fronts
     may = {device.index for device in look(space, ours)[0]}
     for index in ours - may:

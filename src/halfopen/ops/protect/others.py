@@ -1,7 +1,7 @@
-"""Ending the guards of other processes, in order.
+"""Ending the guards of other processes in order.
 
-Nothing is written down anywhere for that: a link belongs to the process that holds its descriptor, and root may ask
-that process to end, as Ctrl-C does.
+No file records who holds a guard: a link belongs to the process that holds its descriptor, and root can signal that
+process to end, as Ctrl-C does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ENDS_WITHIN_S: Final = 15.0
 def end(guard: FoundGuard) -> None:
     """Ask the process that holds a guard to end it in order, and wait until it is off.
 
-    Raises: CannotGuard where there is no such process or it does not end it, NotPermitted.
+    Raises: CannotGuard if the process is not found or does not end the guard, NotPermitted.
     """
     if guard.by_policy:
         raise CannotGuard(
@@ -36,9 +36,9 @@ def end(guard: FoundGuard) -> None:
     try:
         process = os.pidfd_open(guard.pid)
     except OSError:
-        return  # it ended by itself
+        return  # it has already ended
     try:
-        # The number may belong to another process by now; behind the descriptor it cannot change any more.
+        # The PID may have been reused before; the pidfd always refers to the same process, so check that one.
         if not set(links_of(guard.pid)) & set(guard.links):
             return
         signal.pidfd_send_signal(process, signal.SIGTERM)
@@ -58,7 +58,7 @@ def end(guard: FoundGuard) -> None:
 
 
 def off(action: Unprotect) -> Unprotected:
-    """End the guards that an Unprotect means. Raises: CannotGuard where there is none or one goes on, NotPermitted,
+    """End the guards that an Unprotect selects. Raises: CannotGuard if there is none or one does not end, NotPermitted,
     Unsupported, KernelError.
     """
     meant = [one for one in guards() if action.inode in (None, one.netns_inode)]

@@ -1,4 +1,4 @@
-"""Carrying out a Protect: arm the guard, keep it going, and take it off again so that no client is hit."""
+"""Carrying out a Protect: arm the guard, keep it running, and end it so that no client is reset."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from halfopen.ops.protect.armed import Armed
 from halfopen.ops.protect.space import Chosen
 from halfopen.read.guards import guards_in
 
-# How long ACKs are still taken after the last SYN-ACK: the longest round trip, and a client's first retransmission.
+# How long ACKs are still accepted after the last SYN-ACK: a long round trip and a client's first retransmission.
 LINGER_S: Final = 3.0
 _READ_EVERY_S: Final = 1.0
-# How often tcp_syncookies is read: once it is 0, every SYN-ACK that the guard sends resets its client.
+# How often tcp_syncookies is read: when it becomes 0, the kernel resets every client that the guard answers.
 _COOKIES_EVERY_S: Final = 0.1
 
 Tell = Callable[[GuardReading], None]
@@ -55,7 +55,7 @@ def execute(
     why: Callable[[], str] | None = None,
     linger_s: float = LINGER_S,
 ) -> Protected:
-    """Guard until the time is up, `stop` is set or the guard has to end; `tell` is called with a reading every second.
+    """Guard until time is up, `stop` is set or the guard must end. tell: called with a reading every second.
 
     begun: called with what is guarded, once the guard is armed. ending: called with the time for which clients may
     still finish (linger_s), once no SYN is answered any more. why: returns why `stop` was set, for the record.
@@ -80,7 +80,7 @@ def execute(
             if ended in ("time", "stopped"):
                 _let_finish(armed, linger_s, ending)
         except Exception:
-            # Also where nobody reads what is told any more.
+            # Also if `tell` fails because its reader is gone.
             _let_finish(armed, linger_s)
             raise
         notes, reason = (*armed.chosen.notes, *_unread(armed)), ""
@@ -94,8 +94,8 @@ def execute(
 
 
 def _let_finish(armed: Armed, linger_s: float, ending: Callable[[float], None] | None = None) -> None:
-    """Answer no SYN any more, and let clients that have a cookie finish. A second Ctrl-C ends the process, and the
-    guard with it.
+    """Stop answering SYNs, and let clients that have a cookie finish. A second Ctrl-C ends the process and
+    the guard.
     """
     armed.stop_answering()
     if ending is not None:
@@ -119,7 +119,7 @@ class _Loop:
         self._judging = Judging()
 
     def run(self, began: float) -> str:
-        """Keep the guard going; why it ends."""
+        """Keep the guard running. Returns why it ends."""
         due = time.monotonic() + _READ_EVERY_S
         until = None if self._for_s is None else began + self._for_s
         while True:

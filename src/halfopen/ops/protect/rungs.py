@@ -1,4 +1,4 @@
-"""The rung by which a guard lets clients in on this host: the best that a trial shows to work, or the one asked for."""
+"""The rung of a guard on this host: the requested one, or the best one that works in a trial."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _LAST_RESORT = "--rung first-syn lets clients in at the price of 1 s each; else 
 
 
 def choose(wanted: str) -> tuple[str, tuple[str, ...]]:
-    """The rung, tried on a private host, and notes of it. wanted: a rung, or AUTO: never first-syn, which has a price.
+    """The rung, tried on a private host, and notes on it. wanted: a rung, or AUTO, which never chooses first-syn, as
+    that delays clients.
 
-    Raises: CannotGuard or Unsupported where none works, KernelError.
+    Raises: CannotGuard or Unsupported if none works, KernelError.
     """
     if wanted != AUTO:
         return wanted, (*_tried(wanted), *prices(wanted))
@@ -30,7 +31,7 @@ def choose(wanted: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _tried(rung: str) -> tuple[str, ...]:
-    """Try a rung on a private host; a note where this process may not make one. Raises: as `trial.trial`."""
+    """Try a rung on a private host. Returns a note if this process may not create one. Raises: as `trial.trial`."""
     try:
         trial.trial(rung)
     except NotPermitted as e:
@@ -39,7 +40,7 @@ def _tried(rung: str) -> tuple[str, ...]:
 
 
 def prices(rung: str) -> tuple[str, ...]:
-    """What a rung costs clients, in words; () for the guard at tc."""
+    """The disadvantages of a rung for clients, as notes; () for the guard at tc."""
     if rung == GEN_COOKIE:
         return (
             "rung gen-cookie: clients that are answered get no window scaling, no SACK and no timestamps, unless "

@@ -1,4 +1,4 @@
-"""The guards of this machine as `protect status` shows them: with the names of their namespaces."""
+"""The guards of this machine for `protect status`, with the names of their namespaces."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from halfopen.read.guards import guards
 
 
 class ShownGuard(Struct, frozen=True):
-    """A guard: the namespace it is in, by name and inode, the process that holds it, since when, how many devices it is
-    on, whether it answers, from which share of a SYN queue on, what it counted, whether a policy armed it, its rung."""
+    """A guard: its namespace by name and inode, the process that holds it, its age, the number of its devices, whether
+    it answers, from which share of a SYN queue, its counts, whether a policy armed it, and its rung.
+    """
 
     netns: str
     netns_inode: int

@@ -1,4 +1,4 @@
-"""What the guard has to know of a namespace, and which of its listeners it can guard."""
+"""The state of a namespace that the guard depends on, and which of its listeners can be guarded."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _LOWER: Final = (
 
 
 class GuardSpace(Struct, frozen=True):
-    """One look at the calling thread's namespace: devices that are up, prefixes of its own (address bytes, length), the
-    most that routes let us announce, settings, listeners (L,) LISTENER, and the addresses and ports of those that speak
-    MPTCP. tagged: there are VLAN devices, up or not."""
+    """One look at the calling thread's namespace: devices that are up, local prefixes (address bytes, length), the
+    largest MSS that routes allow, settings, listeners (L,) LISTENER, and the addresses and ports of MPTCP listeners.
+    tagged: there are VLAN devices, up or not.
+    """
 
     devices: tuple[Device, ...]
     local: tuple[tuple[bytes, int], ...]
@@ -47,12 +48,12 @@ class GuardSpace(Struct, frozen=True):
     tagged: bool = False
 
     def mss(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-        """The sizes of segments that cookies are to tell, by the devices there are."""
+        """The values of MSS that cookies encode, chosen for the devices of the namespace."""
         mtus = [one.mtu for one in self.devices if one.index != LOOPBACK]
         return mss_tables(max(mtus)) if mtus else USUAL_MSS
 
     def front_mss(self) -> tuple[int, int]:
-        """What the rungs in front announce at most as the size of a segment: what fits into every device."""
+        """The largest MSS that the XDP rungs announce: one that fits every device."""
         mtus = [one.mtu for one in self.devices if one.index != LOOPBACK] or [_USUAL_MTU]
         v4, v6 = (
             min(max(min(mtus) - headers, _LEAST_MSS), most)
@@ -61,8 +62,9 @@ class GuardSpace(Struct, frozen=True):
         return v4, v6
 
     def guard_settings(self, share: float, mss: Any, rung: str = TC) -> GuardSettings:
-        """What the guard is to go by. With tcp_syncookies = 2 no queue ever fills, so it is always engaged; for a
-        cookie of its own the kernel decides when there is one."""
+        """The settings of the guard. With tcp_syncookies = 2 no queue ever fills, so the guard always answers; with
+        rung gen-cookie the kernel decides when there is a cookie.
+        """
         of = self.settings
         return GuardSettings(
             share=0.0 if of.cookies == _COOKIES_ALWAYS or rung == GEN_COOKIE else share,
@@ -81,7 +83,7 @@ class GuardSpace(Struct, frozen=True):
 
 
 def look(most_mss: tuple[int, int] | None = None) -> GuardSpace:
-    """Look at the namespace of the calling thread. most_mss: as it was, routes may be many.
+    """Look at the calling thread's namespace. most_mss: the value of the last look, as reading many routes takes long.
 
     Raises: NotPermitted, Unsupported, KernelError, WireError.
     """
@@ -103,7 +105,9 @@ def look(most_mss: tuple[int, int] | None = None) -> GuardSpace:
 
 
 class Chosen(Struct, frozen=True):
-    """The listeners to guard, by address (16 bytes) and port, as text, and a line for each that is left out."""
+    """The listeners to guard, by address (16 bytes) and port, the same as texts, and a line for each that is
+    left out.
+    """
 
     keys: tuple[tuple[bytes, int], ...]
     guarded: tuple[str, ...]
@@ -111,9 +115,9 @@ class Chosen(Struct, frozen=True):
 
 
 def choose(space: GuardSpace, action: Protect) -> Chosen:
-    """The listeners meant, without those that must not be guarded.
+    """The selected listeners, without those that must not be guarded.
 
-    Raises: UnknownTarget where nothing listens there, CannotGuard where nothing is left.
+    Raises: UnknownTarget if nothing listens there, CannotGuard if none is left.
     """
     keys: dict[tuple[bytes, int], str] = {}
     refused: dict[str, str] = {}
@@ -145,7 +149,7 @@ def _meant(listeners: NDArray[Any], action: Protect) -> Iterator[Any]:
     for address, port in action.listeners:
         at_port = [row for row in listeners if row["port"] == port]
         found = [row for row in at_port if address is None or _key(row) == _packed(address)]
-        # A policy names what may be there: a listener that comes later is guarded then.
+        # A policy may name a listener that does not exist yet: it is guarded once it does.
         if not found and not action.policy:
             where = listener_text("0.0.0.0" if address is None else str(address), port)
             also = f"; {_text(at_port[0])} does" if at_port else ""
@@ -154,9 +158,9 @@ def _meant(listeners: NDArray[Any], action: Protect) -> Iterator[Any]:
 
 
 def may_guard(space: GuardSpace, rung: str = TC) -> None:
-    """Whether a guard would do any good in this namespace. Raises: CannotGuard, with what would help."""
+    """Check that a guard would help in this namespace. Raises: CannotGuard, with advice."""
     if rung == FIRST_SYN:
-        return  # it answers nothing, so nothing of the kernel stands against it
+        return  # rung first-syn: it answers nothing, so cookies and firewalls do not matter
     if space.settings.cookies is None:
         raise CannotGuard("this kernel is built without SYN cookies (CONFIG_SYN_COOKIES), which a guard needs")
     if space.settings.cookies == 0:
@@ -192,5 +196,5 @@ def _text(row: Any) -> str:
 
 
 def text_of(key: tuple[bytes, int]) -> str:
-    """A listener, by its key, as :443."""
+    """A listener's key as a text like :443."""
     return listener_text(address_text(AF_INET6, key[0]), key[1])

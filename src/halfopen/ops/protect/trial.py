@@ -1,4 +1,4 @@
-"""A trial of the guard: in a namespace of its own, a client connects to a listener by the guard."""
+"""A trial of the guard: in a private namespace, a client connects to a listener through the guard."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _WITHIN_S: Final = 5.0
 
 
 def trial(rung: str = TC) -> None:
-    """Load the guard of a rung, attach it in a private namespace, and let one client in by it.
+    """Load the guard of a rung, attach it in a private namespace, and connect a client through it.
 
-    Raises: CannotGuard where the client did not get in, Unsupported, NotPermitted, KernelError.
+    Raises: CannotGuard if the client did not get in, Unsupported, NotPermitted, KernelError.
     """
     fd = netns.create()
     try:
@@ -38,7 +38,7 @@ def trial(rung: str = TC) -> None:
 def _inside(rung: str) -> None:
     _loopback_up()
     if rung == GEN_COOKIE:
-        # Else the kernel makes a cookie only while the queue is full.
+        # With tcp_syncookies = 1 the kernel makes a cookie only while the queue is full.
         _always_cookies()
     with socket.create_server((_HOST, 0), backlog=16) as listener, Guard(rung) as guard:
         port = listener.getsockname()[1]
@@ -48,7 +48,7 @@ def _inside(rung: str) -> None:
         guard.renew()
         guard.attach(_LOOPBACK, ethernet=True)
         if rung == XDP:
-            # The loopback device has no driver that takes programs; the program is the same.
+            # Generic XDP, as the loopback device has no native XDP; the program is the same.
             guard.attach_front(_LOOPBACK, in_driver=False)
         guard.set_mode(ANSWERS)
         listener.settimeout(_WITHIN_S)
@@ -66,7 +66,7 @@ def _inside(rung: str) -> None:
 
 
 def _came_by(guard: Guard, rung: str) -> bool:
-    """Whether the client came in by the guard."""
+    """Whether the guard let the client in."""
     counts = guard.counts()
     if rung == FIRST_SYN:
         return counts.held > 0 and counts.passed_for("second") == 1

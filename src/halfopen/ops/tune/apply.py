@@ -1,7 +1,7 @@
-"""Carry out a plan under the journal's lock, so that every change can be undone, whatever interrupts it.
+"""Carrying out a plan under the journal's lock, so that every change can be undone, whatever interrupts it.
 
-The order is always: record on the disk, write to the kernel, read back, record. A crash between two of these is
-settled by the next command from the value the kernel holds.
+The order is always: record on the disk, write to the kernel, read back, record. After a crash in between, the next
+command settles the change from the value that the kernel has.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from halfopen.read import netns_lookup
 def must_hold(view: View, plan: Plan) -> None:
     """Check that every value is still the one that was planned for, and can be written.
 
-    Raises: Changed where another value is there now; as `must_be_possible`. Nothing has changed then.
+    Raises: Changed if a value is another one now; as `must_be_possible`. Nothing has changed then.
     """
     if plan.meant is not None:
         from halfopen.ops.tune.listener import must_be_all
@@ -51,7 +51,7 @@ def must_hold(view: View, plan: Plan) -> None:
 
 
 def must_be_possible(view: View, plan: Plan) -> None:
-    """Check that a plan could be carried out, whatever the values are when that happens.
+    """Check that a plan could be carried out, without regard to the present values.
 
     Raises: UsageError, NotPermitted, KernelError, HalfopenError "returning" (`persist.must_last`).
     """
@@ -77,7 +77,7 @@ def _name(c: PlannedChange) -> str:
 
 
 def carry_out(session: Session, plan: Plan, audit_log: str) -> Tuned:
-    """Make the changes of a plan: all of them, but for those that are refused, or none.
+    """Make the changes of a plan: all, except those that the kernel refuses, or none.
 
     audit_log: where their revert is to be recorded.
 
@@ -98,7 +98,7 @@ def carry_out(session: Session, plan: Plan, audit_log: str) -> Tuned:
 
 
 def already(c: PlannedChange) -> Applied:
-    """The outcome of a change whose value is there already."""
+    """The outcome of a change whose value is already set."""
     spot, value = found(c).spot, found(c).value
     if isinstance(c, ChangeListener) and c.asked is not None and c.key == BACKLOG:
         return Applied(spot, value, c.asked, value, "refused", c.reason, c.why)
@@ -106,7 +106,7 @@ def already(c: PlannedChange) -> Applied:
 
 
 def would_be(c: PlannedChange) -> Applied:
-    """The outcome that a dry run tells."""
+    """The outcome of a change in a dry run."""
     if not is_open(c):
         return already(c)
     at, cost = found(c), "" if isinstance(c, ChangeLine) else c.cost
@@ -115,7 +115,7 @@ def would_be(c: PlannedChange) -> Applied:
 
 
 def _told(a: Applied, c: PlannedChange) -> Applied:
-    """The outcome in the words of the plan, which knew what cannot be had."""
+    """The outcome with the plan's texts, which name what the kernel would not allow."""
     a = replace(a, reason=c.reason, cost="" if isinstance(c, ChangeLine) else c.cost)
     if isinstance(c, ChangeListener) and c.asked is not None and a.state == "done":
         return replace(a, asked=c.asked, state="clamped" if c.key == BACKLOG else "done", why=c.why)
@@ -147,7 +147,7 @@ def _began(session: Session, id: int, now: Clocks, c: PlannedChange, for_s: floa
 
 
 def _who(reason: str) -> dict[str, object]:
-    """Who it is and, where it was said, why: short enough for a record whatever the command line was."""
+    """The caller and the reason, if any; shortened, however long the command line is, to fit a record."""
     person = who()
     more = {"reason": reason} if reason else {}
     return {**person, "command": [str(word)[:200] for word in person["command"][:24]], **more}
@@ -167,17 +167,17 @@ def _refuse(session: Session, begun: Sequence[Began], why: str) -> None:
     try:
         session.append([Then(b.id, time.time(), "refused", b.old, why[:1000]) for b in open_still])
     except JournalError:
-        # The value was not written, or was taken back: the next command sees which from the values.
+        # The value was not written, or was reverted; the next command finds out from the value in the kernel.
         pass
 
 
 def _write(session: Session, begun: Sequence[Began]) -> list[Applied]:
-    """Write what began, and record it: all that is taken, or nothing."""
+    """Write the changes that were begun, and record them: all that the kernel accepts, or none."""
     done: list[Applied] = []
     written: list[Began] = []
     try:
         for b in begun:
-            # Before the write: whatever interrupts it, the value is looked at on the way back.
+            # Appended before the write, so that a rollback checks this value, too, if the write is interrupted.
             written.append(b)
             done.append(_write_one(session, b, done))
             session.checkpoint("apply.written")
@@ -213,12 +213,12 @@ def _write_one(session: Session, b: Began, before: Sequence[Applied]) -> Applied
 
 def _take_back(session: Session, written: Sequence[Began]) -> None:
     for b in reversed(written):
-        # Interrupted after it was recorded: it is done, and the journal says so.
+        # Interrupted after it was recorded as done: leave it.
         if session.ledger.changes[b.id].state != "begun":
             continue
         try:
             if session.read(b.spot) != b.old:
                 session.spots.write(b.spot, b.old if b.instead is None else b.instead)
         except HalfopenError:
-            # It stays in the journal as begun, and the next undo sees it in force.
+            # It stays in the journal as begun; the next undo will find its value in force.
             continue

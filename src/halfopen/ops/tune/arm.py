@@ -1,7 +1,8 @@
-"""Have changes reverted at a time, whatever becomes of the process that made them.
+"""Arranging that changes are reverted at a set time, whatever happens to the process that made them.
 
-Where systemd runs, by a transient timer of it; else, and for a namespace that only an open file of this process leads
-to, by a child in a session of its own that holds the namespace open. Both run `python -m halfopen.ops.tune.timer`.
+The revert is made by a transient systemd timer; where systemd does not run, or if only a descriptor of this process
+leads to the namespace, by a child process in a session of its own that holds the namespace open. Both run `python -m
+halfopen.ops.tune.timer`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from halfopen.read import netns_lookup
 
 _TIMER: Final = "halfopen.ops.tune.timer"
 _ARMED_WITHIN_S: Final = 15.0
-# As process 1 these start one command and end with it.
+# Minimal inits of containers: as process 1, they run one command and end with it.
 _ENDS_WITH_US: Final = ("tini", "docker-init", "dumb-init", "catatonit", "podman-init", "bwrap", "(sd-stubinit)")
 
 
 def arm(begun: Sequence[Began], netns_fd: int, directory: str, audit_log: str) -> str:
-    """Have the changes undone at their time, by the journal in `directory`. Returns by what: "systemd" or "child".
+    """Arrange the undo of the changes at their time, by the journal in `directory`. Returns "systemd" or "child".
 
     netns_fd: a namespace to hold open until then. audit_log: where that is recorded.
 
-    Raises: HalfopenError "timer" when nobody does.
+    Raises: HalfopenError "timer" if neither works.
     """
     ids, at_s = [b.id for b in begun], begun[0].until_s or 0.0
     environment = {
@@ -53,11 +54,11 @@ def _left_s(began: Began) -> float:
 
 
 def risk(path: str) -> str:
-    """What may keep a change of the namespace at `path` from being undone in time; empty where nothing is known to.
+    """A note on what may prevent a change of the namespace at `path` from being undone in time; empty: nothing known.
 
-    The end of process 1 of a PID namespace, which a container is, kills every process of it, also the one that waits.
+    When process 1 of a PID namespace (a container) ends, all its processes are killed, also the one that waits.
 
-    Raises: Unsupported where that would happen for certain.
+    Raises: Unsupported if that is certain to happen.
     """
     if _systemd_reaches(path):
         return ""
@@ -70,7 +71,7 @@ def risk(path: str) -> str:
             hint=instead,
         )
     pids = _namespace("pid")
-    # It cannot be opened either until the first process of that namespace is there.
+    # The link cannot be opened before the first process of that namespace exists.
     if _namespace("pid_for_children") != pids and "pid_for_children" in os.listdir("/proc/self/ns"):
         raise Unsupported(
             "timer",
@@ -92,7 +93,7 @@ def risk(path: str) -> str:
 
 
 def _namespace(kind: str) -> int:
-    """Its inode, 0 where that is not to be had."""
+    """The inode of a namespace of this process; 0 if it cannot be read."""
     try:
         return os.stat(f"/proc/self/ns/{kind}").st_ino
     except OSError:
@@ -100,14 +101,14 @@ def _namespace(kind: str) -> int:
 
 
 def _first() -> str:
-    """The name of process 1, as far as /proc says."""
+    """The name of process 1; empty if /proc does not show it."""
     return proc.name(1) or ""
 
 
 def _systemd_reaches(path: str) -> bool:
-    """Whether a process started by systemd finds the namespace: not one that only our own descriptor holds.
+    """Whether a process that systemd starts could open the namespace, which it could not by our own descriptor.
 
-    A container may be shown the host's /run/systemd: what it has started would run there, without our files.
+    Also False in a container that sees the host's /run/systemd: the timer would run on the host, without our files.
     """
     ours = ("/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/", f"/proc/{os.getpid()}/fd/")
     here = os.path.isdir(systemd.RUNS) and os.geteuid() == 0 and shutil.which("systemd-run") is not None
@@ -126,7 +127,7 @@ def _command(ids: Sequence[int], at_s: float) -> list[str]:
 
 
 def _with_systemd(ids: Sequence[int], at_s: float, left_s: float, environment: Mapping[str, str]) -> bool:
-    # By both clocks: the monotonic one stands still while the machine sleeps, the wall's may be set back.
+    # By two clocks: the monotonic one stops while the machine is suspended, and the wall clock may be set back.
     on_the_wall = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(at_s)))
     command = [
         "systemd-run",
@@ -152,7 +153,7 @@ def _with_child(ids: Sequence[int], at_s: float, netns_fd: int, environment: Map
     ready, write = os.pipe()
     try:
         try:
-            # A shell that starts it and ends: it belongs to nobody, has its own session, and no Ctrl-C reaches it.
+            # Started by a shell that ends, so that it is no child of ours, and in a session that Ctrl-C does not reach.
             subprocess.run(
                 ["/bin/sh", "-c", '"$@" &', "sh", *_command(ids, at_s), "--ready", str(write)],
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Plans and undos, carried out under the journal's lock: what `Executor.execute` does with the actions of `tune`."""
+"""Carrying out plans and undos under the journal's lock, for `Executor.execute`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from halfopen.read import netns_lookup
 
 
 class Means(Struct, frozen=True):
-    """What the Executor lends. recorded: does work between two lines of the audit log."""
+    """What the Executor provides. recorded: runs a function between two records of the audit log."""
 
     directory: str | None
     audit_log: str
@@ -30,7 +30,7 @@ class Means(Struct, frozen=True):
 
 
 def preview(plan: Plan, means: Means) -> Tuned:
-    """What the plan would do, where everything is as it was planned. Raises: as `apply.must_hold`."""
+    """What the plan would do, if all values are as planned. Raises: as `apply.must_hold`."""
     with View(means.directory) as view:
         apply.must_hold(view, plan)
     return Tuned(plan, tuple(map(apply.would_be, plan.changes)))
@@ -67,7 +67,7 @@ def undo(action: Undo, means: Means) -> Undid:
 
 
 def _overdue(session: Session, asked: Collection[int], means: Means) -> Undid:
-    """Undo the changes whose time is up, but for those that are undone anyway."""
+    """Undo the changes whose time is up, except those that are being undone anyway."""
     ids = tuple(c.id for c in session.ledger.overdue(netns_lookup.clocks()) if c.id not in asked)
     return _undone(session, ids, Undo(ids, timed=True), means)
 
@@ -83,7 +83,7 @@ def _undone(session: Session, ids: Collection[int], action: Undo, means: Means) 
 
 
 def _record(session: Session, ids: Collection[int], action: Undo) -> dict[str, Any]:
-    """What is about to be undone, for the audit log."""
+    """The changes to be undone, for the audit log."""
     ledger = session.ledger
     live = [ledger.changes[id] for id in ids if ledger.changes[id].live]
     spaces = {(c.began.place.name, c.began.place.inode) for c in live}

@@ -27,7 +27,7 @@ from halfopen.read import listener_socket, netns_lookup, owners
 
 
 class Looked(Struct, frozen=True):
-    """The listeners that were meant, and the settings of their namespace that bear on them."""
+    """The selected listeners, and the settings of their namespace that affect them."""
 
     netns: str
     sockets: list[Running]
@@ -36,9 +36,9 @@ class Looked(Struct, frozen=True):
 
 
 def look_at_listener(ns: Netns, address: Address | None, port: int) -> Looked:
-    """The listeners on [address]:port of a namespace, as they are.
+    """The listeners on [address]:port of a namespace.
 
-    Raises: UnknownTarget when nobody listens there, NotPermitted, Unsupported, KernelError.
+    Raises: UnknownTarget if nothing listens there, NotPermitted, Unsupported, KernelError.
     """
     spaces = Spaces()
     try:
@@ -114,12 +114,12 @@ def plan_listener(
     directory: str | None = None,
     audit_log: str | None = None,
 ) -> Plan:
-    """The changes that set what is wished for on every socket that listens on [address]:port (None: any address).
+    """The changes that set the wanted values on every socket that listens on [address]:port (None: any address).
 
     for_s: revert them after that many seconds. reason: why, for the records. directory, audit_log: see `Executor`.
 
-    Raises: UnknownTarget when nobody listens there, NotPermitted and Unsupported with what refuses, HalfopenError for
-    what somaxconn does not allow, UsageError, JournalError, KernelError, HalfopenError "audit".
+    Raises: UnknownTarget if nothing listens there, NotPermitted and Unsupported with the reason, HalfopenError if
+    somaxconn does not allow it, UsageError, JournalError, KernelError, HalfopenError "audit".
     """
     check_reason(reason)
     with opened(ns) as fd, View(directory) as view:
@@ -130,7 +130,7 @@ def plan_listener(
             if one.problem is not None:
                 raise one.problem
         planned = changes_for(looked.sockets, wishes, looked.somaxconn, looked.synack_retries, place)
-        # As the journal sees it: a number may stand for an unset TCP_SYNCNT.
+        # The value as in the journal: a number may stand for a TCP_SYNCNT that was not set.
         changes = tuple(replace(c, found=FoundValue(found(c).spot, view.read(found(c).spot))) for c in planned)
         made = Plan(place, changes, reason, for_s, meant=(address, port), first=_first(planned, ns.name))
         view.journal.check()
@@ -140,9 +140,9 @@ def plan_listener(
 
 
 def must_be_all(view: View, plan: Plan) -> None:
-    """See that the sockets of a plan are those that listen there now: all of them are changed, or none.
+    """Check that the sockets of a plan are those that listen there now, so that all of them are changed or none.
 
-    Raises: Changed, UnknownTarget when nobody listens there any more, NotPermitted.
+    Raises: Changed, UnknownTarget if nothing listens there any more, NotPermitted.
     """
     assert plan.meant is not None  # noqa: S101 - for mypy: asked of such a plan alone
     address, port = plan.meant
@@ -156,6 +156,6 @@ def must_be_all(view: View, plan: Plan) -> None:
 
 
 def _first(planned: Sequence[ChangeListener], netns: str) -> str | None:
-    """The command that lifts what is in the way of a plan; None when nothing is."""
+    """The command that must be run before a plan, to raise somaxconn; None: none."""
     wanted = max((c.asked for c in planned if c.key == BACKLOG and c.asked is not None), default=None)
     return None if wanted is None else f"halfopen tune apply --set somaxconn={wanted}{netns_words(netns)}"

@@ -1,4 +1,6 @@
-"""Options of running listeners as spots of the journal: found again by inode and cookie, whoever holds them by then."""
+"""Options of running listeners as spots of the journal, found again by inode and cookie in whichever process
+holds them.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ from halfopen.core.units import listener_text, netns_words
 from halfopen.ops.tune.spaces import Spaces
 from halfopen.read import listener_socket, owners
 
-# If a short search does not find the holder of a socket, search for this long before giving up the change.
+# If a short search does not find the holder of a socket, search once more, for this long.
 _AGAIN_S: Final = 5.0
 
 
 class Listeners:
-    """Reads and writes what can be changed on a listener."""
+    """Reads and writes the options of listeners."""
 
     def __init__(self, spaces: Spaces) -> None:
         self._spaces = spaces
@@ -42,7 +44,7 @@ class Listeners:
         """As `Backend.instead`."""
         if value is not None or spot.key != RETRIES:
             return None
-        # tcp_sock_set_syncnt() takes 1 to 127: the 0 of a fresh socket never comes back.
+        # tcp_sock_set_syncnt() accepts 1 to 127, so the 0 of a new socket cannot be restored.
         held = self.setting(spot, SYNACK)
         return standing_retries(DEFAULT_SYNACK_RETRIES if held is None else held)
 
@@ -73,8 +75,8 @@ class Listeners:
         try:
             held = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT)
         except OSError:
-            return None  # Multipath TCP: it has none
-        # Where it was never set, reading it gives tcp_syn_retries of the namespace (do_tcp_getsockopt()).
+            return None  # a Multipath TCP socket does not have the option
+        # If it was never set, the kernel returns tcp_syn_retries of the namespace (do_tcp_getsockopt()).
         if held != self.setting(spot, SYN_RETRIES):
             return held
         known = self._spaces.run(spot.place, lambda: listener_socket.set_retries(expected)) or {}
@@ -84,7 +86,7 @@ class Listeners:
         return held if held in ours else None
 
     def _row(self, spot: Spot) -> tuple[Any, Any]:
-        """The listener's row, and all rows. Raises: UnknownTarget when it is not there any more."""
+        """The listener's row, and all rows. Raises: UnknownTarget if the listener is gone."""
         who = spot.listener
         assert who is not None  # noqa: S101 - for mypy: `Spots` asks for no other
         rows = self._spaces.run(spot.place, listener_socket.rows)
@@ -96,7 +98,7 @@ class Listeners:
     def duplicate(self, spot: Spot, rows: Any) -> socket.socket:
         """A duplicate of the spot's listener, to be closed soon; rows: the listeners of its namespace.
 
-        Raises: UnknownTarget when it was closed, NotPermitted and Unsupported with what refuses, KernelError.
+        Raises: UnknownTarget if it was closed, NotPermitted and Unsupported with the reason, KernelError.
         """
         who = spot.listener
         assert who is not None  # noqa: S101 - as above
@@ -108,20 +110,20 @@ class Listeners:
         raise _hidden(who, self._holders)
 
     def holders(self, rows: Any) -> owners.Holders:
-        """Who holds the listeners in `rows`, those of a namespace; looked for once."""
+        """The processes that hold the listeners in `rows`, those of a namespace; searched once."""
         if self._holders is None:
             self._holders = owners.holders(rows["inode"].tolist())
         return self._holders
 
     def _held(self, who: ListeningSocket, rows: Any, *, again: bool) -> list[tuple[int, int]]:
         if again or self._holders is None or who.inode not in self._holders.by_inode:
-            # One walk through all processes for all listeners there are; a longer one for who is still to be found.
+            # One search through all processes for all listeners; then a longer one for those still without a holder.
             self._holders = owners.holders(rows["inode"].tolist(), budget_s=_AGAIN_S if again else None)
         return self._holders.by_inode.get(who.inode, [])
 
 
 def _gone(who: ListeningSocket, rows: Any) -> str:
-    """What became of a listener that is not among `rows`."""
+    """Why a listener is not among `rows` any more."""
     name = listener_text(who.address, who.port)
     for row in rows[rows["port"] == who.port]:
         if listener_socket.identity(row).address == who.address:

@@ -1,4 +1,4 @@
-"""The listeners of a namespace beside its settings: the backlog each has and what its program set on it."""
+"""The listeners of a namespace, shown with its settings: their backlogs, and the options that programs set on them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from halfopen.read.listeners import owned_listeners
 
 
 def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[ListenerSummary]:
-    """The listeners that keep their backlog when somaxconn is raised from `limit`: those that have all it lets them
-    have, or (most) whose backlog is at most that long.
+    """The listeners whose backlog a raised somaxconn does not change: those that the old `limit` cut off, or, with
+    `most`, all with a backlog of at most that.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
@@ -29,7 +29,7 @@ def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[ListenerSummar
 
 
 def listeners(ns: Netns, values: Values) -> list[ListenerSummary]:
-    """The listeners of the namespace by port; members of a SO_REUSEPORT group that are alike are one.
+    """The listeners of the namespace by port; equal members of a SO_REUSEPORT group are one.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
@@ -53,7 +53,7 @@ def listeners(ns: Netns, values: Values) -> list[ListenerSummary]:
 
 
 def overriding(ns: Netns, outcome: Tuned) -> list[ListenerSummary]:
-    """The listeners whose own TCP_SYNCNT keeps a tcp_synack_retries that was just asked for from them.
+    """The listeners whose own TCP_SYNCNT overrides the tcp_synack_retries that was just set.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """

@@ -1,4 +1,4 @@
-"""Keep settings over a boot: entries of our file of sysctl.d beside the running values, and who would override them."""
+"""Keeping settings over a boot: entries in our file of sysctl.d, and whatever would override them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ REASON: Final = "set again at boot"
 
 
 class Outlook(Struct, frozen=True):
-    """What may become of the values: lines of files that override an entry of ours, and other notes, a line each."""
+    """What may change the values later: files that override our entries, and notes, a line each."""
 
     overrides: list[Override] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
-    """Raises: UsageError when the file does not concern this namespace, else what keeps it from being written."""
+    """Check that settings of this namespace can be kept. Raises: UsageError if the file is not read for this namespace,
+    or the reason why it cannot be written.
+    """
     if for_s is not None:
         raise UsageError(
             "--persist and --for contradict each other", hint="try it with --for, then apply it with --persist"
@@ -51,7 +53,7 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
 
 
 def lines(settings: Sequence[ChangeSetting]) -> list[ChangeLine]:
-    """The changes of our file that keep these values. Raises: as `change.sysctl_file.entries`."""
+    """The changes of our file for these values. Raises: as `change.sysctl_file.entries`."""
     there, file = sysctl_file.entries(), sysctl_file.path()
     return [
         ChangeLine(
@@ -62,7 +64,7 @@ def lines(settings: Sequence[ChangeSetting]) -> list[ChangeLine]:
 
 
 def must_last(ledger: Ledger, plan: Plan) -> None:
-    """Raises: HalfopenError "returning" for a value that is kept though it is there only for a time."""
+    """Raises: HalfopenError "returning" if a value to be kept belongs to a change that will be reverted."""
     for c in plan.changes:
         stack = ledger.stack(found(c).spot) if isinstance(c, ChangeSetting) and not is_open(c) else []
         if stack and stack[-1].began.until_s is not None:
@@ -85,7 +87,7 @@ def in_force(ns: Netns, directory: str | None = None) -> set[str]:
 
 
 def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:
-    """What else bears on these values now and, with `persist`, when the machine boots.
+    """What else may change these values, now and, with `persist`, when the machine boots.
 
     Raises: UnknownTarget, NotPermitted.
     """

@@ -1,4 +1,4 @@
-"""From what is asked for to the plan: goals, the values as they are, what they take, and who else bears on them."""
+"""Making a plan: from goals and present values to the changes, and notes on what else affects them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _PLAIN: Final = Request()
 
 
 def make_plan(ns: Netns, request: Request, *, directory: str | None = None, audit_log: str | None = None) -> Plan:
-    """The changes that a request takes in a namespace, checked as far as can be told without writing.
+    """The changes that a request needs in a namespace, checked as far as possible without writing.
 
     directory: of the journal; audit_log: see `Executor`.
 
-    Raises: Unsupported for a goal or setting that is not there, UsageError also for a value outside a setting's range,
+    Raises: Unsupported if a setting does not exist, UsageError, also for a value outside the range of its setting,
     UnknownTarget, NotPermitted, JournalError, KernelError, SysctlDError, HalfopenError "audit".
     """
     values, unread = look(ns, settings.KEYS)
@@ -61,7 +61,7 @@ def exactly(
     directory: str | None = None,
     audit_log: str | None = None,
 ) -> Plan:
-    """The plan that sets these values, whatever the request's goals. Raises: as `make_plan`."""
+    """The plan that sets exactly these values, without the goals of the request. Raises: as `make_plan`."""
     check_reason(request.reason)
     if len({w.key for w in wanted}) != len(wanted):
         raise UsageError("a setting is given twice")
@@ -72,7 +72,7 @@ def exactly(
         changes: list[PlannedChange] = [*running]
         if request.persist:
             persist.must_be_possible(ns, fd, request.for_s)
-            # Behind the others: a value that the kernel refuses is not kept.
+            # After the others: a value that the kernel refuses is not kept.
             changes += persist.lines(running)
         outlook = persist.outlook(ns, {w.key: w.value for w in wanted}, persist=request.persist)
         made = Plan(
@@ -101,8 +101,8 @@ def _setting(view: View, place: Place, w: WantedSetting) -> ChangeSetting:
 
 
 def _keep_backlog(ns: Netns, changes: Sequence[PlannedChange], goals: Goals) -> list[ListenerSummary]:
-    """The running listeners whose backlog a raised somaxconn would not lift: those it cut off, with a goal all that
-    have less.
+    """The running listeners whose backlog stays when somaxconn is raised: those that it had cut off; with a goal, all
+    that have less than the goal.
     """
     raised = [c for c in changes if isinstance(c, ChangeSetting) and c.key == keys.SOMAXCONN and is_open(c)]
     before = raised[0].found.value or 0 if raised and raised[0].found else 0
@@ -111,4 +111,4 @@ def _keep_backlog(ns: Netns, changes: Sequence[PlannedChange], goals: Goals) -> 
     try:
         return keep_backlog(ns, before, goals.half_open - 1 if goals.half_open else None)
     except HalfopenError:
-        return []  # what somaxconn costs is told all the same
+        return []  # the cost of somaxconn is shown anyway

@@ -1,4 +1,4 @@
-"""The journal under its lock, for the whole of a command: what interrupted commands left open is settled here first."""
+"""The journal under its lock, during a command. First settles what interrupted commands left open."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from halfopen.linux.identity import boot_id
 from halfopen.ops.tune.spot_io import Spots
 from halfopen.read import netns_lookup
 
-# Why a number is there though nothing was set before.
+# The reason of an undo that writes a number although the option was not set before.
 STANDS: Final = "TCP_SYNCNT cannot be unset: {value} stands in for it, and follows tcp_synack_retries"
 
 
 class View:
-    """A context manager: what the journal says and what is there, without a lock and without changing anything."""
+    """A context manager: the journal and the present values, read without a lock and without changing anything."""
 
     def __init__(self, directory: str | None = None, checkpoint: Checkpoint = go_on) -> None:
         self.journal = Journal(directory)
@@ -40,17 +40,17 @@ class View:
 
     @property
     def ledger(self) -> Ledger:
-        """What the journal says."""
+        """The content of the journal."""
         return self.journal.ledger
 
     def read(self, spot: Spot) -> int | None:
-        """The value there now, None where nothing is set. Raises: as `Backend.read`."""
+        """The present value; None: not set. Raises: as `Backend.read`."""
         ours = [c.value for c in self.ledger.stack(spot)]
         return self.ledger.seen(spot, self.spots.read(spot, ours))
 
 
 class Session(View):
-    """A context manager: the journal for this process alone, to change what it is about.
+    """A context manager: the journal, locked for this process, to make and undo changes.
 
     reason: why, for the journal. checkpoint: passed at each step after which a crash must leave nothing half done.
     """
@@ -60,7 +60,7 @@ class Session(View):
         check_reason(reason)
         self.reason = reason
         self.checkpoint = checkpoint
-        # Changes that were live when this command began and were found not to be.
+        # Changes that were in force in the journal when this command began, but turned out not to be.
         self.settled: set[int] = set()
         self._lock = self.journal.locked()
 
@@ -79,7 +79,7 @@ class Session(View):
     def record(
         self, change: Change, state: ChangeState, value: int | None = None, why: str = "", instead: int | None = None
     ) -> None:
-        """Record that a change is in another state. Raises: JournalError."""
+        """Record the new state of a change. Raises: JournalError."""
         self.append([Then(change.id, time.time(), state, value, why, instead)])
 
     def settle(self) -> None:
@@ -95,7 +95,7 @@ class Session(View):
             except JournalError:
                 raise
             except HalfopenError:
-                # It cannot be reached from here; a command that asks for this very change is told why.
+                # It cannot be reached from here. A command for this very change gives the reason.
                 continue
         self._after_boot(boot)
         self.settled = {c.id for c in before if not self.ledger.changes[c.id].live}
@@ -106,7 +106,7 @@ class Session(View):
         here: Place | None = None
         values: dict[str, int | None] = {}
         if keys:
-            # Where that is refused, they stay open; a command that asks for them is told why.
+            # If that is refused, they stay open. A command for these changes gives the reason.
             with suppress(HalfopenError):
                 here = netns_lookup.booted()
                 values = {key: self.spots.read(Spot(here, key)) for key in keys}
@@ -117,17 +117,17 @@ class Session(View):
             sysctl_file.clean()
         current = self.read(change.spot)
         if found := undoing.resolve(self.ledger, change, current):
-            # An interrupted undo keeps the reason that was given for it.
+            # Keep the reason of an undo that was interrupted.
             why = "; ".join(filter(None, [found.why, change.why if change.state == "undoing" else ""]))
             self.record(change, found.state, current, why)
 
     def follow(self) -> None:
-        """Where a number stands for an unset TCP_SYNCNT, see that it is the one that behaves so now."""
+        """Set numbers that stand for a TCP_SYNCNT which was not set to the present tcp_synack_retries."""
         for change in self.ledger.standing():
             try:
                 self._follow(change)
             except JournalError:
-                # Left to the next command; the changes of this one are made and recorded.
+                # Left to the next command: the changes of this one are made and recorded already.
                 return
             except HalfopenError:
                 continue
@@ -140,7 +140,7 @@ class Session(View):
             self.record(change, change.state, change.value, e.message)
             return
         if now not in self.ledger.instead[spot.identity]:
-            # Either the value was never written, or somebody else has set it since.
+            # Either our value was never written, or another program has set the value since.
             self.record(change, change.state, now, change.why)
         elif now != wanted and wanted is not None:
             self.record(change, change.state, wanted, STANDS.format(value=wanted), wanted)

@@ -1,4 +1,4 @@
-"""What `tune show` shows of a namespace: settings, cures that are none, listeners, and what should change now."""
+"""The content of `tune show`: settings, supposed cures that do nothing, listeners, and what should be changed now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from halfopen.read import reader, requests
 
 
 def settings_shown(ns: Netns, goals: Goals) -> Shown:
-    """What there is to show. Raises: Unsupported for a goal whose setting is not there, UnknownTarget, NotPermitted."""
+    """The settings to show. Raises: Unsupported if the setting of a goal does not exist, UnknownTarget,
+    NotPermitted.
+    """
     values, unread = look(ns, [*settings.KEYS, keys.SYN_LINEAR, *(c.key for c in false_cures.FALSE_CURES)])
     wanted_settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
     advices = settings.advise(values, goals)
@@ -39,7 +41,7 @@ def settings_shown(ns: Netns, goals: Goals) -> Shown:
 
 
 def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tuple[int | None, frozenset[str]]:
-    """How many half-open connections there are, and the settings that should change then, as `status` says it."""
+    """The number of half-open connections, and the settings that should be changed now, as `status` judges."""
     try:
         [seen] = looks(lambda: [_model(ns)])
     except HalfopenError as e:
@@ -51,7 +53,7 @@ def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tupl
 
 
 def _model(ns: Netns) -> Model:
-    """What there is. Raises: as `reader.read`."""
+    """The Model of the namespace. Raises: as `reader.read`."""
     builder = Builder()
     sample = reader.read(ns, [requests.probe(builder)], with_owners=False)
     return build(sample, columns=builder.take())

@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 class Spaces:
-    """Descriptors of the namespaces that changes were made in, each looked for once."""
+    """Descriptors of the namespaces of changes, each searched for once."""
 
     def __init__(self) -> None:
         self._fds: dict[tuple[str, int, int | None], int | None] = {}
 
     def put(self, place: Place, fd: int) -> None:
-        """This descriptor is of that namespace."""
+        """Use this descriptor for the namespace."""
         self._fds[place.identity] = os.dup(fd)
 
     def fd(self, place: Place) -> int:
-        """A descriptor of the namespace, closed by `close`. Raises: UnknownTarget when it is gone, NotPermitted."""
+        """A descriptor of the namespace, closed by `close`. Raises: UnknownTarget if it is gone, NotPermitted."""
         fd = self._find(place)
         if fd is None:
             boot = (
@@ -40,7 +40,7 @@ class Spaces:
         return fd
 
     def run(self, place: Place, work: Callable[[], T]) -> T:
-        """Raises: as `fd`, and what `work` raises."""
+        """Run `work` in the namespace. Raises: as `fd`, and what `work` raises."""
         fd = self.fd(place)
         return run_in(fd, work)
 
@@ -50,7 +50,7 @@ class Spaces:
         return self._fds[place.identity]
 
     def close(self) -> None:
-        """Let go of every namespace."""
+        """Close all descriptors."""
         for fd in self._fds.values():
             if fd is not None:
                 os.close(fd)

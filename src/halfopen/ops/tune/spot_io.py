@@ -1,4 +1,6 @@
-"""The kinds of places that `tune` writes to, behind one interface: a change is made and undone alike in all of them."""
+"""The kinds of spots that `tune` writes to, behind one interface, so that changes of all kinds are made and
+undone alike.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +15,26 @@ from halfopen.ops.tune.spaces import Spaces
 
 
 class Backend(Protocol):
-    """How values of one kind are read and written. None: nothing is set there."""
+    """Reads and writes spots of one kind. The value None means "not set"."""
 
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
-        """The value there now. ours: what changes in force set; of use where a value can be read two ways.
+        """The present value. ours: the values that changes in force have set, for values that can be read in two ways.
 
-        Raises: UnknownTarget when what it would be written to is gone for good, else what says why it cannot be read.
+        Raises: UnknownTarget if the spot is gone for good, or the reason why it cannot be read.
         """
         ...
 
     def instead(self, spot: Spot, value: int | None) -> int | None:
-        """What has to be written where `value` itself cannot be, and then stands for it; None: write `value`.
+        """The value to write instead of `value`, which cannot be written itself; None: write `value`.
 
         Raises: as `read`.
         """
         ...
 
     def write(self, spot: Spot, value: int | None) -> int | None:
-        """Write it and return what is there then.
+        """Write the value and return the value read back.
 
-        Raises: Refused when this value is not taken, other errors; nothing has changed then.
+        Raises: Refused if the value is not accepted, other errors; nothing has changed then.
         """
         ...
 
@@ -84,7 +86,7 @@ class Files:
         return sysctl_file.write(spot.key, value, self._checkpoint)
 
     def _must_be_ours(self, spot: Spot) -> None:
-        # A journal may come from elsewhere; no other file is touched on its word.
+        # A journal may come from another machine: never write to any other file because of it.
         if spot.file != sysctl_file.path():
             raise UnknownTarget(f"{spot.file} is not the file that halfopen keeps here")
 
@@ -99,30 +101,30 @@ class Spots:
         self._listeners: Backend | None = None
 
     def _of(self, spot: Spot) -> Backend:
-        """What reads and writes this kind of spot: told by `spot.file` and `spot.listener`, else a setting."""
+        """The backend for a spot: by `spot.file` and `spot.listener`; otherwise it is a setting."""
         if spot.file is not None:
             return self._files
         if spot.listener is None:
             return self._settings
         if self._listeners is None:
-            # It brings numpy, which a process that only waits to undo a setting does without.
+            # Imported only if needed: it loads numpy, which a process that waits to undo a setting should not.
             from halfopen.ops.tune.listener_io import Listeners
 
             self._listeners = Listeners(self.spaces)
         return self._listeners
 
     def read(self, spot: Spot, ours: Container[int | None] = ()) -> int | None:
-        """The value there now. Raises: as `Backend.read`."""
+        """The present value. Raises: as `Backend.read`."""
         return self._of(spot).read(spot, ours)
 
     def instead(self, spot: Spot, value: int | None) -> int | None:
-        """What is written for a value that cannot be. Raises: as `Backend.instead`."""
+        """The value to write instead of one that cannot be written. Raises: as `Backend.instead`."""
         return self._of(spot).instead(spot, value)
 
     def write(self, spot: Spot, value: int | None) -> int | None:
-        """Write it and return what is there then. Raises: as `Backend.write`."""
+        """Write the value and return the value read back. Raises: as `Backend.write`."""
         return self._of(spot).write(spot, value)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all descriptors."""
         self.spaces.close()

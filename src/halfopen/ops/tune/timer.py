@@ -2,7 +2,7 @@
 
 `python -m halfopen.ops.tune.timer ID... --at UNIX_TIME`
 
-It waits until then and undoes these changes. Users do not call it.
+It waits until that time and undoes these changes. It is not for users.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOOK_S: Final = 0.5
 def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) -> Undid:
     """Wait until `at_s` (Unix time) and undo those of these changes that are to be reverted then.
 
-    Returns earlier when none of them is in force any more. An undo that fails is tried again for ten minutes.
+    Returns earlier if none of them is in force any more. An undo that fails is repeated for ten minutes.
 
     Raises: as `Executor.execute` of an Undo.
     """
@@ -40,7 +40,7 @@ def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) ->
         try:
             found = _reverted_then(journal, ids, at_s)
         except HalfopenError:
-            # The journal cannot be read just now; the change is no less in force for that.
+            # The journal cannot be read at the moment, but the change is still in force: wait on.
             pass
         left_s = _left_s(found, at_s)
         if found == [] or left_s <= 0:
@@ -63,20 +63,20 @@ def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) ->
 
 
 def _left_s(found: Sequence[Change] | None, at_s: float) -> float:
-    """How long to wait; the boot's clock in the journal counts as well."""
+    """How long to wait, s: until the earlier of the wall clock's time and the boot-time clock's in the journal."""
     now = netns_lookup.clocks()
     return min([at_s - now.wall_s, *(left for c in found or () if (left := now.left_s(c.began)) is not None)])
 
 
 def _reverted_then(journal: Journal, ids: Sequence[int], at_s: float) -> list[Change]:
-    """Those of the changes that are live and to be reverted at `at_s`: a new journal may have others by these ids."""
+    """The changes with these ids that are in force and to be reverted at `at_s`: a new journal may reuse the ids."""
     changes = journal.look().changes
     found = [changes[id] for id in ids if id in changes]
     return [c for c in found if c.live and c.began.until_s is not None and abs(c.began.until_s - at_s) < 0.01]
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Wait and undo. Returns the exit code; says on standard error what could not be done."""
+    """Wait and undo. Returns the exit code, and prints failures on standard error."""
     parser = argparse.ArgumentParser(prog="halfopen-timer", description="Undo changes of halfopen tune at a time.")
     parser.add_argument("ids", metavar="ID", nargs="+", type=int)
     parser.add_argument("--at", required=True, type=float, metavar="UNIX_TIME")

@@ -1,4 +1,4 @@
-"""The commands of `tune` apart from planning: carry out, undo, and read the journal."""
+"""The commands of `tune` except planning: carry out, undo, and read the journal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from halfopen.ops.tune.spaces import opened
 from halfopen.ops.tune.spot_io import Spots
 from halfopen.read import netns_lookup
 
-# Each time another command was faster; more are not at work at once.
+# How often to plan again because another command was faster: that many do not run at the same time.
 _TRIES: Final = 50
 
 
 def carry_out(make: Callable[[], Plan], executor: Executor, plan: Plan | None = None) -> Tuned:
-    """Carry out what `make` plans, first `plan`; where a value changed in between, plan anew: nobody confirmed a plan.
+    """Carry out `plan`, or what `make` plans. If a value has changed since, plan again, as nobody has confirmed the
+    plan.
 
     Raises: what `make` raises, and as `Executor.execute` of a Plan.
     """
@@ -43,14 +44,14 @@ def undo(ids: Sequence[int] | None, reason: str, executor: Executor) -> Undid:
 
 
 def overdue(executor: Executor) -> Undid:
-    """Undo the changes whose time is up and that nobody has undone. Raises: NotPermitted, JournalError."""
+    """Undo the changes whose time is up but that were not reverted. Raises: NotPermitted, JournalError."""
     ids = tuple(c.id for c in Journal(executor.directory).look().overdue(netns_lookup.clocks()))
     action = Undo(ids, timed=True)
     return executor.execute(action) if ids else Undid(action)
 
 
 def here() -> Place | None:
-    """The namespace of this process; None where it cannot be told."""
+    """The namespace of this process; None if it cannot be identified."""
     try:
         ns = current()
         with opened(ns) as fd:
@@ -60,7 +61,7 @@ def here() -> Place | None:
 
 
 def log(directory: str | None = None) -> tuple[str, list[tuple[Change, Now | None]]]:
-    """The journal's path, and every change with what is there now (None: it is not live, or cannot be read).
+    """The path of the journal, and every change with the present value (None: not in force, or unreadable).
 
     Raises: NotPermitted, JournalError.
     """
@@ -82,9 +83,9 @@ def _peek(spots: Spots, change: Change) -> Now | None:
 
 
 def paths_in_force(ids: Sequence[int]) -> list[str]:
-    """Where the namespaces of changes in force were opened; ids: of these changes, of all where there are none.
+    """The paths by which the namespaces of changes in force were opened. ids: of these changes; empty: of all.
 
-    Empty where the journal cannot be read.
+    Empty if the journal cannot be read.
     """
     try:
         live = Journal().look().live()

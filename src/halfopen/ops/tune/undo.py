@@ -1,4 +1,4 @@
-"""Undo changes under the journal's lock, in any order."""
+"""Undoing changes under the journal's lock, in any order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from halfopen.read import netns_lookup
 
 
 def undo_all(session: Session, ids: Iterable[int], reason: str = "") -> list[Undone]:
-    """Undo these changes, whatever their state; the outcome of each, by id. reason: why, for the journal."""
-    # Lines of the file first: should the machine go down in between, it does not set again what was undone. Listeners
-    # last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings. Of several
-    # changes of one spot, the lower ones first: they write nothing, and the topmost is undone straight to the final
-    # value.
+    """Undo these changes, whatever their state. Returns the outcomes, by id. reason: for the journal."""
+    # Lines of the file first: if the machine crashes in between, the boot does not set the undone values again.
+    # Listeners last, because the backlog that somaxconn allows and the number that stands for an unset TCP_SYNCNT
+    # depend on settings. Of several changes of a spot, earlier ones first: undoing them writes nothing, and undoing the
+    # latest writes the final value at once.
     changes = (session.ledger.changes[id] for id in ids)
     order = sorted(changes, key=lambda c: (not c.spot.lasting, c.spot.listener is not None, c.id))
     undone = [_undo(session, c, reason) for c in order]
@@ -47,7 +47,7 @@ def _undo(session: Session, change: Change, reason: str) -> Undone:
 
 
 def _with_reason(why: str, reason: str) -> str:
-    """The reason of a final state, with the one that was given, as `Then.why`."""
+    """The reason of a final state, with the user's reason, for `Then.why`."""
     return "; ".join(filter(None, [why, reason and f"reason to undo: {reason}"]))
 
 
@@ -97,7 +97,9 @@ def _made_of(held: int | None, to: int | None) -> str:
 
 
 def _stays(session: Session, change: Change) -> str:
-    """What to say of an entry whose value a boot has set and that nothing in the journal leads back from."""
+    """The note on an undone entry whose value was set at boot, if no change in the journal leads back from
+    that value.
+    """
     if not change.spot.lasting or change.began.place.boot_id == boot_id():
         return ""
     with suppress(HalfopenError):

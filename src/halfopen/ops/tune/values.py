@@ -1,4 +1,4 @@
-"""The values of settings as they are in a namespace."""
+"""The present values of settings in a namespace."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from halfopen.ops.tune.spaces import opened
 
 
 def look(ns: Netns, keys: Iterable[str]) -> tuple[dict[str, int], dict[str, HalfopenError]]:
-    """The values of those of `keys` that the namespace has, and why others could not be read.
+    """The values of the settings among `keys` that exist in the namespace, and why others could not be read.
 
-    Raises: UnknownTarget, NotPermitted when the namespace cannot be entered.
+    Raises: UnknownTarget, NotPermitted if the namespace cannot be entered.
     """
     unread: dict[str, HalfopenError] = {}
 
@@ -30,7 +30,9 @@ def look(ns: Netns, keys: Iterable[str]) -> tuple[dict[str, int], dict[str, Half
 
 
 def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
-    """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
+    """The values of the settings among `keys` that exist in the namespace. Raises: UnknownTarget,
+    NotPermitted, KernelError.
+    """
     values, unread = look(ns, keys)
     for e in unread.values():
         raise e
