@@ -39,6 +39,7 @@ from halfopen.present.language import cell_width, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.text import propose
 from halfopen.present.timechart import columns_for, time_chart
+from halfopen.present.told import told as told_in_words
 
 _INCIDENTS_MOST: Final = 20
 _SETTINGS_MOST: Final = 8
@@ -74,7 +75,9 @@ def headline(told: HistoryAnswer) -> str:
     words = tr_n("{n:,} incident {period}", "{n:,} incidents {period}", n, period=_period(told))
     if not n:
         words = tr("No incident {period}", period=_period(told))
-    if on and n > 1:
+    if on and on == n > 1:
+        words += tr(", all of which are still going on")
+    elif on and n > 1:
         words += tr_n(", {n:,} of them is still going on", ", {n:,} of them are still going on", on)
     elif on:
         words += tr(", and it is still going on")
@@ -243,7 +246,7 @@ def _incident(
     _releases(out, one, releases)
     if recorded:
         out.print()
-        out.print(Text(recorded, style="dim"))
+        out.print(Text(told_in_words(recorded), style="dim"))
         propose(out, tr("Next"), f"halfopen history replay {one.id}{file_words(file)}")
 
 

@@ -18,7 +18,7 @@ from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Risi
 from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.silence import Silence, held
 from halfopen.core.policy.stages import AlarmStage
-from halfopen.core.where import Namespace
+from halfopen.core.where import ListenerKey, Namespace
 
 # For an incident that goes on for days, this many of the causes reported first and last, and of releases by different
 # filters.
@@ -133,6 +133,11 @@ class Incident(Struct, frozen=True):
     def about_connections(self) -> bool:
         """Whether it is about open or closing connections, not about half-open ones."""
         return self.listener == CONNECTIONS
+
+    @property
+    def at(self) -> ListenerKey | None:
+        """The listener that it is at; None: it is about the namespace, or its connections."""
+        return None if self.about_connections else self.listener
 
     @property
     def cause(self) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from math import floor
 from typing import Final
 
+from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.findings.finding import Fact
+from halfopen.core.units import show_bytes
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import tr, tr_n
 
@@ -168,7 +170,51 @@ def _finished_lately(fact: Fact, _: ByName) -> str:
     )
 
 
+def _peer(fact: Fact, _: ByName) -> str:
+    name = str(fact.value)
+    if name.startswith(CLIENTS_OF):
+        return tr("clients of {at}", at=name.removeprefix(CLIENTS_OF))
+    return tr("with {peer}", peer=name)
+
+
+def _sockets(fact: Fact, known: ByName) -> str:
+    if "socket_state" in known:
+        return tr_n("{n:,} connection", "{n:,} connections", int(fact.value))
+    return tr_n("{n:,} socket", "{n:,} sockets", int(fact.value))
+
+
+def _came_and_left(fact: Fact, known: ByName) -> str:
+    left, between = known.get("left"), known.get("between_looks_s")
+    if left is None or between is None:
+        return tr("{n} came", n=amount(fact))
+    return tr("{came} came and {left} left in {time}", came=amount(fact), left=amount(left), time=amount(between))
+
+
+# Of open and closing connections.
+_OF_CONNECTIONS: Final[Mapping[str, Phrase]] = {
+    "peer": _peer,
+    "peers": lambda f, _: tr("{n} peers", n=amount(f)) if float(f.value) > 1 else "",
+    "incoming": _told_elsewhere,
+    "socket_state": lambda f, _: tr("in the state {name}", name=f.value),
+    "signature": _told_elsewhere,
+    "ages_exact": _told_elsewhere,
+    "youngest_s": lambda f, _: tr("the youngest {time}", time=amount(f)),
+    "younger_than_10s": lambda f, _: tr("{n} of them younger than 10 s", n=amount(f)) if f.value else "",
+    "growth_per_s": lambda f, _: tr("{n} more by their ages", n=amount(f)) if f.value else "",
+    "unread_bytes": lambda f, _: tr("{size} not read", size=show_bytes(float(f.value))),
+    "unacked_bytes": lambda f, _: tr("{size} not acknowledged", size=show_bytes(float(f.value))),
+    "came": _came_and_left,
+    "left": _told_elsewhere,
+    "between_looks_s": _told_elsewhere,
+    "local": lambda f, _: tr("from {source}", source=f.value),
+    "ports": lambda f, known: tr("local ports {held}", held=_of(f)) if "local" in known else _plain(f),
+    "waiting": lambda f, _: tr("{n} of them in TIME_WAIT", n=amount(f)),
+    "tcp_tw_reuse": _setting,
+    "tcp_max_tw_buckets": _setting,
+}
+
 PHRASES: Final[Mapping[str, Phrase]] = {
+    **_OF_CONNECTIONS,
     "half_open": lambda f, _: tr("{n} half-open", n=amount(f)),
     "deferred": lambda f, _: tr("{n} wait for data", n=amount(f)),
     "deferred_at_most": lambda f, _: tr("at most {n} wait for data", n=amount(f)),
@@ -250,7 +296,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "interval_s": _told_elsewhere,
     "named_before_s": lambda f, _: tr("seen {time} ago", time=amount(f)),
     "overflows_per_s": lambda f, _: tr("{n} overflows/s of accept queues", n=_a_second(f)),
-    "sockets": lambda f, _: tr_n("{n:,} socket", "{n:,} sockets", int(f.value)),
+    "sockets": _sockets,
     "stuck_sockets": _stuck,
     "why": _told_elsewhere,
     "process": _process,

@@ -167,14 +167,16 @@ def _incidents(found: PostMortem, time: KeptTime) -> TableRows:
 
 
 def _incident(one: Incident, time: KeptTime) -> tuple[str, ...]:
-    name = tr("namespace") if one.listener is None else listener_text(one.listener[1], one.listener[2])
+    name = tr("connections") if one.about_connections else tr("namespace")
+    if one.at is not None:
+        name = listener_text(one.at[1], one.at[2])
     where = name if one.where.name == "self" else f"{name} ({printable(one.where.name)})"
     return (
         clock(one.began_s, (time.since_s, time.until_s)),
         long(one.lasted_s),
         where,
         cause_title(one.cause),
-        *(f"{n:,}" for n in (one.peak.half_open, one.turned_away, one.released)),
+        *(f"{n:,}" for n in (one.peak.most, one.turned_away, one.released)),
         one.id,
     )
 

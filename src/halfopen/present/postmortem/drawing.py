@@ -16,6 +16,8 @@ _TOP: Final = 8
 _BELOW: Final = 24
 _TALL: Final = 190
 _LOW: Final = 64
+# How far lines of text are apart.
+_LINE: Final = 14
 _LABEL_APART: Final = 92
 # Steps of a time axis, in seconds.
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400)
@@ -53,6 +55,21 @@ class _Frame:
         share = (at_s - self.plot.since_s) / (self.plot.until_s - self.plot.since_s)
         return round(_LEFT + min(1.0, max(0.0, share)) * (WIDTH - _LEFT - _RIGHT), 1)
 
+    @property
+    def limit_at(self) -> float | None:
+        """Where the name of the limit is written; None: it has none."""
+        if self.plot.limit is None:
+            return None
+        y = self.y(self.plot.limit) if self.limit_seen else _TOP
+        return _TOP + 12 if not self.limit_seen else y + 13 if y < _TOP + 16 else y - 5
+
+    @property
+    def middle(self) -> float:
+        """Where words are written across a stretch, out of the way of the limit's name."""
+        places = (_TOP + (self.bottom - _TOP) * share + 4 for share in (0.27, 0.72))
+        first, second = places
+        return second if self.limit_at is not None and abs(self.limit_at - first) < _LINE else first
+
     def y(self, value: float) -> float:
         return round(self.bottom - value / self.top * (self.bottom - _TOP), 1)
 
@@ -76,7 +93,7 @@ def _bands(frame: _Frame) -> Iterator[str]:
             wide = max(1.0, right - left)
             yield f'<rect class="{kind}" x="{left:g}" y="{_TOP}" width="{wide:g}" height="{frame.bottom - _TOP}"/>'
             if kind == "gap" and wide > _LABEL_APART:
-                at, middle = (left + right) / 2, _TOP + (frame.bottom - _TOP) * 0.27 + 4
+                at, middle = (left + right) / 2, frame.middle
                 words = escape(frame.plot.gap_name)
                 yield f'<text class="said" x="{at:g}" y="{middle:g}" text-anchor="middle">{words}</text>'
 
@@ -115,12 +132,11 @@ def _limit(frame: _Frame) -> Iterator[str]:
         return
     words = escape(f"{frame.plot.limit_name} {limit:,.0f}")
     if not frame.limit_seen:
-        yield f'<text class="said" x="{WIDTH - _RIGHT - 4}" y="{_TOP + 12}" text-anchor="end">{words} ↑</text>'
+        yield f'<text class="said" x="{WIDTH - _RIGHT - 4}" y="{frame.limit_at:g}" text-anchor="end">{words} ↑</text>'
         return
     y = frame.y(limit)
     yield f'<line class="limit" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:g}" y2="{y:g}"/>'
-    under = y + 13 if y < _TOP + 16 else y - 5
-    yield f'<text class="said" x="{WIDTH - _RIGHT - 4}" y="{under:g}" text-anchor="end">{words}</text>'
+    yield f'<text class="said" x="{WIDTH - _RIGHT - 4}" y="{frame.limit_at:g}" text-anchor="end">{words}</text>'
 
 
 def _piece(frame: _Frame, piece: PlotPiece) -> Iterator[str]:

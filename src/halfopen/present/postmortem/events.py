@@ -102,7 +102,7 @@ def plots(told: IncidentStory) -> Plots:
 def _filled(plot: Plot, told: IncidentStory, magnitude: str, *, rate: bool = False) -> Plot:
     """The plot with the values of the listener or (rate) of the namespace."""
     one, time = told.incident, told.around
-    series = time.of(magnitude, one.where, None if rate else one.listener)
+    series = time.of(magnitude, one.where, None if rate else one.at)
     return replace(plot, pieces=pieces(series, time.spans, time.since_s, time.until_s, rate=rate))
 
 

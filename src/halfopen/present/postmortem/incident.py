@@ -75,7 +75,10 @@ def _summary(told: IncidentStory) -> str:
 def _tiles(told: IncidentStory) -> Iterator[tuple[str, str]]:
     one = told.incident
     yield long(one.lasted_s), tr("from the first sign to the end") if one.over else tr("seen so far")
-    yield f"{one.peak.half_open:,}", tr("half-open at most")
+    if one.about_connections:
+        yield f"{one.peak.connections:,}", tr("connections concerned at most")
+    else:
+        yield f"{one.peak.half_open:,}", tr("half-open at most")
     if one.peak.fill is not None:
         yield f"{one.peak.fill:.0%}", tr("of the SYN queue at most")
     yield seen(told.during, told.during.total("finished")), tr("clients served (handshakes finished)")
@@ -87,11 +90,11 @@ def _tiles(told: IncidentStory) -> Iterator[tuple[str, str]]:
 def _where(told: IncidentStory) -> Iterator[tuple[str, str]]:
     one, record = told.incident, told.record
     view = None if record is None else record.view
-    if one.listener is not None:
-        yield tr("Listener"), listener_text(one.listener[1], one.listener[2])
+    if one.at is not None:
+        yield tr("Listener"), listener_text(one.at[1], one.at[2])
         owner = tr("not recorded") if view is None else printable(processes_cell(view.processes))
         yield tr("Program"), tr("not seen") if owner == "-" else owner
-    if one.where.name != "self" or one.listener is None:
+    if one.where.name != "self" or one.at is None:
         inside = f" ({printable(one.where.lives_in)})" if one.where.lives_in else ""
         yield tr("Network namespace"), printable(one.where.name) + inside
     if record is not None and record.host is not None:

@@ -17,9 +17,9 @@ def place(told: IncidentStory) -> str:
     """The listener, or the namespace where it concerns that."""
     one = told.incident
     where = printable(one.where.name)
-    if one.listener is None:
+    if one.at is None:
         return tr("this machine") if one.where.name == "self" else tr("the network namespace {name}", name=where)
-    name = listener_text(one.listener[1], one.listener[2])
+    name = listener_text(one.at[1], one.at[2])
     return name if one.where.name == "self" else f"{name} ({where})"
 
 

@@ -86,7 +86,7 @@ def clients(told: IncidentStory) -> Iterator[tuple[str, str]]:
         most = tr("at most {rate}/s, including those of a flood", rate=f"{one.peak.drops_per_s:,.0f}")
         dropped = listed([dropped, most])
     yield tr("Turned away"), dropped
-    if one.listener is not None and (all := during.total("drops")) != one.turned_away:
+    if one.at is not None and (all := during.total("drops")) != one.turned_away:
         counted = tr_n("{n:,} SYN or handshake dropped", "{n:,} SYNs and handshakes dropped", all)
         yield tr("In the whole namespace"), tr("{dropped} (ListenDrops)", dropped=counted)
     yield tr("Harmed"), harm_words(_harm(told))

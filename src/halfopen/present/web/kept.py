@@ -57,7 +57,7 @@ def _row(one: Incident, now_s: float) -> dict[str, Any]:
         "place": place_name(one.where, one.listener),
         "cause": cause_title(one.cause),
         "level": next((c.level for c in reversed(one.causes) if c.level), "warning"),
-        "peak": f"{one.peak.half_open:,}",
+        "peak": f"{one.peak.most:,}",
         "released": f"{one.released:,}",
     }
 
@@ -142,6 +142,8 @@ def _headline(one: Incident, now_s: float) -> str:
 def _facts(one: Incident, releases: Sequence[ReleaseSeen]) -> Mapping[str, str]:
     """What was seen, by its title."""
     peak = tr("{n:,} half-open", n=one.peak.half_open)
+    if one.about_connections:
+        peak = tr_n("{n:,} connection", "{n:,} connections", one.peak.connections)
     fill = tr("the SYN queue {share} full", share=f"{one.peak.fill:.0%}") if one.peak.fill is not None else ""
     unanswered = (
         tr("{n:,} of {all:,} arrivals unanswered", n=one.unanswered, all=one.arrivals or 0) if one.unanswered else ""

@@ -50,7 +50,7 @@ def incident(file: str, query: Mapping[str, str], language: str) -> bytes:
     now_s = time.time()
     with History(_place(file)) as history:
         one = history.incident(query.get("id", ""))
-        answer = told(history, _around(one, now_s), now_s, "listener" if one.listener is not None else "")
+        answer = told(history, _around(one, now_s), now_s, "listener" if one.at is not None else "")
         releases = releases_of(history, one)
     answer = replace(answer, spans=tuple(span for span in answer.spans if span.where == one.where))
     return msgspec.json.encode(kept.incident(one, releases, _of(one, answer), timeline(answer, _PARTS), language))
@@ -61,7 +61,7 @@ def _around(one: Incident, now_s: float) -> HistoryWanted:
     going = one.ended_s is None and not lost(one, now_s)
     until_s = now_s if going else (one.ended_s or one.began_s + one.lasted_s)
     around_s = max(_AROUND_LEAST_S, _AROUND * (until_s - one.began_s))
-    place = () if one.listener is None else ((one.listener[1], one.listener[2]),)
+    place = () if one.at is None else ((one.at[1], one.at[2]),)
     return HistoryWanted(
         one.began_s - around_s, min(now_s, until_s + around_s), str(one.where.inode) if one.where.inode else None, place
     )

@@ -18,6 +18,7 @@ from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Re
 from halfopen.core.tune.keys import ABORT, BACKLOG, COOKIES, RETRIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.core.units import endpoint
 from halfopen.present.findings.cures import command, next_commands
+from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import SENTENCES, by_facts
 from rows import named
@@ -81,3 +82,19 @@ def test_commands() -> None:
 def test_there_is_always_a_next_command() -> None:
     verdict, _ = verdict_of([])
     assert next_commands(verdict) == ["halfopen watch"]
+
+
+def test_facts_of_connections_are_words() -> None:
+    """A report had `incoming 1, socket state CLOSE_WAIT, signature unaccepted, ages exact 1, between looks 31 s`."""
+    facts = (
+        *(Fact("process", "nginx"), Fact("pid", 7), Fact("peer", "clients of :80"), Fact("peers", 3)),
+        *(Fact("incoming", 1), Fact("socket_state", "CLOSE_WAIT"), Fact("signature", "unaccepted")),
+        *(Fact("sockets", 118), Fact("oldest_s", 7.2, unit="s"), Fact("youngest_s", 0.0, unit="s")),
+        *(Fact("ages_exact", 1), Fact("younger_than_10s", 118), Fact("growth_per_s", 16.4, unit="per_s")),
+        *(Fact("unread_bytes", 4096), Fact("came", 118), Fact("left", 122), Fact("between_looks_s", 31.0, unit="s")),
+    )
+    assert phrases(facts) == (
+        "nginx 7, clients of :80, 3 peers, in the state CLOSE_WAIT, 118 connections, the oldest 7.2 s, "
+        "the youngest 0 s, 118 of them younger than 10 s, 16.4/s more by their ages, 4.0 KiB not read, "
+        "118 came and 122 left in 31 s"
+    )

@@ -21,11 +21,13 @@ from halfopen import __version__
 from halfopen.cli.history import command as history_command
 from halfopen.cli.report import command
 from halfopen.core.errors import HalfopenError
+from halfopen.core.policy.counts import CONNECTIONS
+from halfopen.core.policy.incidents import Peak
 from halfopen.core.postmortem import harm_of
 from halfopen.ops import postmortem
 from halfopen.present.postmortem.document import document
 from halfopen.present.postmortem.markdown import markdown
-from halfopen.present.web.kept import _facts, _outcome
+from halfopen.present.web.kept import _facts, _outcome, _row
 from halfopen.store.database import HistoryPlace
 
 HERE = Path(__file__).parent
@@ -288,3 +290,15 @@ def test_nothing_in_markdown_is_what_it_was_not_meant_to_be(kept: tuple[Path, st
     found = postmortem.of_incident(HistoryPlace.of(f"{kept[0]}/"), kept[1], NOW_S)
     text = markdown(document(found, "en"))
     assert "we\\<b\\>\\`\\|\\_\\* 4711" in text
+
+
+def test_an_incident_of_connections_is_at_no_listener_and_counts_them(kept: tuple[Path, str]) -> None:
+    """A report had `connections:0` where its listener should be, and a peak of 0."""
+    found = postmortem.of_incident(HistoryPlace.of(f"{kept[0]}/"), kept[1], NOW_S)
+    [told] = found.told
+    leak = replace(told.incident, listener=CONNECTIONS, peak=Peak(connections=118), causes=())
+    text = markdown(document(replace(found, told=(replace(told, incident=leak),), incidents=(leak,)), "en"))
+    assert "connections:0" not in text
+    assert "- **118** connections concerned at most" in text
+    assert _facts(leak, ())["Peak"] == "118 connections"
+    assert _row(leak, NOW_S)["peak"] == "118"
