@@ -30,6 +30,8 @@ _ENOUGH: Final = 10
 # Of those who are as far from the timer again, and of those that come so far a second: handshakes that finish would
 # have become fewer, and no timer would have run out for them.
 _AS_MANY: Final = 0.4
+# Of those that come so far in a second, as many may still wait.
+_LET_OUT: Final = 0.2
 # Standard deviations.
 _SURE: Final = 2.0
 # The same where it is not proven, and only kept in mind.
@@ -62,6 +64,9 @@ def _unsent(e: Evidence) -> tuple[Unsent, ...]:
         at = earlier.get(view.key)
         if at is None or view.retries == 0 or view.deferred or np.count_nonzero(e.at(place)) < SOME:
             continue
+        if (_counted(e) or e.interval_s >= _DUE_S) and (ends := _end_at_the_timer(e, place, at)):
+            found.append(Unsent(view, ends))
+            continue
         here = e.at(place)
         if np.max(columns.ages_s[here]) >= _DUE_S or np.any(columns.retransmits[here]):
             continue
@@ -71,12 +76,6 @@ def _unsent(e: Evidence) -> tuple[Unsent, ...]:
         kept = int(np.count_nonzero(columns.ages_s[here] >= e.interval_s))
         # Looks that do not fit together prove nothing: who is older than the time between them was there before.
         if not due.any() or np.max(ages) >= _DUE_S or kept > _FIT * np.count_nonzero(~due):
-            continue
-        ends = 0
-        if (_counted(e) or e.interval_s >= _DUE_S) and not np.any(before.columns.retransmits[theirs]):
-            ends = _end_at_the_timer(e, place, columns.ages_s[here], ages)
-        if ends:
-            found.append(Unsent(view, ends))
             continue
         # They begin again at once, unlike whom a release drops, or who has gone away.
         young = e.sources.numbers[here & (columns.ages_s < e.interval_s)]
@@ -98,36 +97,30 @@ def perhaps_unsent(e: Evidence) -> bool:
 
 
 def _perhaps_unsent(e: Evidence) -> bool:
-    columns, before = e.now.columns, e.before
-    if columns is None or before is None or before.columns is None or not e.rates:
+    if e.now.columns is None or e.before is None or e.before.columns is None or not e.rates:
         return False
-    earlier = {view.key: before.columns.group_of == place for place, view in enumerate(before.views)}
-    for place, view in enumerate(e.now.views):
-        here = e.at(place)
-        if view.key in earlier and view.retries and not view.deferred and not np.any(columns.retransmits[here]):
-            ages = (columns.ages_s[here], before.columns.ages_s[earlier[view.key]])
-            if np.max(ages[0], initial=0.0) < _DUE_S and _end_at_the_timer(e, place, *ages, part=_PART, sure=_PERHAPS):
-                return True
-    return False
+    earlier = {view.key: place for place, view in enumerate(e.before.views)}
+    asked = ((place, view) for place, view in enumerate(e.now.views) if view.retries and not view.deferred)
+    return any(
+        view.key in earlier and _end_at_the_timer(e, place, earlier[view.key], part=_PART, sure=_PERHAPS)
+        for place, view in asked
+    )
 
 
-def _end_at_the_timer(
-    e: Evidence,
-    place: int,
-    now_s: NDArray[np.float32],
-    before_s: NDArray[np.float32],
-    *,
-    part: float = _AS_MANY,
-    sure: float = _SURE,
-) -> int:
-    """How many requests of a listener, by its place in the Model's `views`, were given up when their second SYN-ACK was
-    due, between two looks; 0 where that is not known. now_s (N,), before_s (M,): their ages at the looks; none is older
-    than that now. part: so many of them do not finish, at least, sure: by as many standard deviations.
+def _end_at_the_timer(e: Evidence, place: int, at: int, *, part: float = _AS_MANY, sure: float = _SURE) -> int:
+    """How many requests of a listener were given up when their second SYN-ACK was due, between two looks; 0 where that
+    is not known. place, at: the listener's, in the Model's `views` now and before. part: so many of them do not finish,
+    at least, sure: by as many standard deviations.
 
     As many come to that age as were there a moment before, timers run out for them (`tcp_syn_ack_timeout()` counts each
-    in TCPTimeouts), and none is left, though neither do as many finish nor do more wait. Whoever answers sooner has no
-    timer run out, and whoever answers later is seen after the second SYN-ACK.
+    in TCPTimeouts), and hardly any is left, though neither do as many finish nor do more wait. Whoever answers sooner
+    has no timer run out, and whoever answers later is seen after the second SYN-ACK.
     """
+    columns, old = e.now.columns, None if e.before is None else e.before.columns
+    if columns is None or old is None:
+        return 0
+    both = (columns, e.at(place)), (old, old.group_of == at)
+    now_s, before_s = (one.ages_s[mine] for one, mine in both)
     looks = [now_s, before_s] if e.interval_s >= _DUE_S else [now_s]
     due = sum(_between(ages, _TIMER_S - _STEP_S, _TIMER_S) for ages in looks)
     sooner = sum(_between(ages, _TIMER_S - 2 * _STEP_S, _TIMER_S - _STEP_S) for ages in looks)
@@ -136,6 +129,10 @@ def _end_at_the_timer(
         return 0
     per_s = due / len(looks) / _STEP_S
     least = _AS_MANY * per_s
+    # A rule that limits a rate lets some out.
+    for one, mine in both:
+        if np.count_nonzero((one.ages_s[mine] >= _DUE_S) | (one.retransmits[mine] > 0)) > _LET_OUT * per_s:
+            return 0
     if e.rate("TCPTimeouts") < least or e.rate("EmbryonicRsts") > least:
         return 0
     more_per_s = (len(now_s) - len(before_s)) / e.interval_s

@@ -87,7 +87,12 @@ def _meanwhile(f: Finding) -> str:
     if f.number("cookies_unanswered_per_s"):
         parts.append(tr("{rate} of them get a SYN cookie", rate=per_s(f, "cookies_unanswered_per_s")))
     if f.has("like_clients"):
-        parts.append(tr("clients whose last ACKs are lost on the way look the same"))
+        parts.append(
+            tr(
+                "clients whose last ACKs are lost on the way look the same, and so do clients that hear nothing and "
+                "give up within a second"
+            )
+        )
     return listed(parts)
 
 
@@ -226,7 +231,7 @@ def _synacks_lost(f: Finding) -> str:
 def _synacks_unsent(f: Finding) -> str:
     return tr(
         "SYN-ACKs of {at} do not leave this host: in {time} the kernel gave up {n:,} handshakes "
-        "because it could not send their second SYN-ACK, and none of these clients gets in; perhaps "
+        "because it could not send their second SYN-ACK, and none of these finishes; perhaps "
         "a firewall rule drops outgoing packets",
         at=at(f),
         time=lasted(f.number("interval_s")),

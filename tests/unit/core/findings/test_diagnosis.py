@@ -150,7 +150,7 @@ def test_a_few_hosts_may_be_clients_that_never_got_in() -> None:
     ]
     found = of(one_host, counters={"PassiveOpens": 9}, parts=[peers({"99.1.1.1": 5.0})]).causes[0]
     assert (found.finding.id, found.confidence) == ("few-sources-flood", Confidence.LIKELY)
-    assert found.rivals == ("acks-lost",)
+    assert found.rivals == ("synacks-lost", "acks-lost")
 
 
 def test_a_slow_path_is_ruled_out_by_what_finishes_alone() -> None:

@@ -202,3 +202,18 @@ def test_clients_whose_round_trip_is_longer_than_their_timer_hear_the_synack(
     seen = arrivals({f"99.{i}.0.9": {"syns": 1, "finished": 1, "late": int(i < late)} for i in range(finished)})
     _, ids = second_look(asking(80), rates={"PassiveOpens": 2 * finished}, parts=(seen,), **timers(80))
     assert ("synacks-lost" in ids) is lost
+
+
+def test_a_rule_that_limits_a_rate_lets_some_second_synacks_out() -> None:
+    def asked(first: int, at_s: float, counters: dict[str, int]) -> Sample:
+        rows = []
+        for i in range(300):
+            timer = {"retransmits": 0, "expires_ms": 1000 - 1000 * i // 300}
+            if i % 60 == 0:
+                timer = {"retransmits": 1, "expires_ms": 900}
+            rows.append(request(f"20.{first}.{i % 250}.{7 + i // 250}", source_port=1024 + i, cookie=i + 1, **timer))
+        return sample(rows, [listener(limit=4096, cookie=1)], counters=counters, monotonic_s=at_s)
+
+    earlier = asked(1, 100.0, {"PassiveOpens": 5000, "EmbryonicRsts": 0, "TCPTimeouts": 0})
+    now = asked(2, 103.0, {"PassiveOpens": 5060, "EmbryonicRsts": 0, "TCPTimeouts": 800})
+    assert judge(build(now, earlier), build(earlier)).findings[0].id == "synacks-unsent"

@@ -76,7 +76,7 @@ def test_whom_cookies_cost_window_scaling_is_counted() -> None:
 def test_cookies_that_do_not_come_back_are_told_and_nobody_is_accused(sent: int, back: int, told: bool) -> None:
     rates = {"SyncookiesSent": sent, "SyncookiesRecv": back}
     verdict, ids = second_look([], settings={"tcp_syncookies": 2}, rates=rates)
-    assert (ids, verdict.level) == (["cookies-always"], Level.NOTICE)
+    assert (ids, verdict.level) == (["cookies-always"], Level.WARNING if told else Level.NOTICE)
     text = "5,000/s are sent now, and 10/s come back: either a flood, or clients that do not receive the SYN-ACK"
     assert (text in say(verdict.findings[0])) is told
     assert next_commands(verdict)[0].startswith("halfopen diagnose") is told

@@ -115,7 +115,13 @@ def no_lost_synacks(e: Evidence) -> Against:
         return ()
     again = asked_again(e.now, columns) & ~e.now.is_deferred
     repeated = int(np.count_nonzero(again))
-    return (Fact("lasting", e.lasting.count), Fact("repeated", repeated, SOME)) if repeated < SOME else ()
+    if repeated >= SOME:
+        return ()
+    # Clients that give up within a second never ask again, such as checks that wait for half of one.
+    last = e.sources.numbers[e.sources.last]
+    if e.lasting.count >= FEW and not of_no_client(last) and e.lasting.sources.distinct:
+        return ()
+    return Fact("lasting", e.lasting.count), Fact("repeated", repeated, SOME)
 
 
 @excluded("synacks-unsent")

@@ -200,6 +200,9 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
             facts = (*_flow(e, found), *_whose(found), *room, *_in_doubt(e, found.where))
             cures, lost = _cures(e, found), dropped_clients_per_s(e)
             others = tuple(one for one in rules_out if all(one != flood.id for flood in every))
+            if found.like_clients:
+                # Those that give up within a second never ask again.
+                others = tuple(one for one in others if one != "synacks-lost")
             yield Hit(_level(e, found), facts, found.where, others, cures, lost)
 
 

@@ -84,10 +84,11 @@ def _more_retries(e: Evidence, view: ListenerView) -> tuple[Cure, ...]:
 @rule(
     "cookies-always",
     Level.NOTICE,
+    Level.WARNING,
     title="every SYN is answered by a cookie",
     doc="`tcp_syncookies` is 2; eBPF counts how many handshakes finish without TCP timestamps: for "
     "those a cookie keeps neither window scaling nor SACK. If most cookies do not come back, a "
-    "flood looks the same without eBPF as clients that receive no SYN-ACK, and no cause is named",
+    "flood looks the same without eBPF as clients that receive no SYN-ACK, and no cause is named: a warning",
     unless="it is 0 or 1",
     advice="`halfopen tune apply --cookies on`: cookies only when a queue is full",
     rare=True,
@@ -100,7 +101,10 @@ def cookies_always(e: Evidence) -> Iterator[Hit]:
             facts += [Fact("finished", flow.finished), Fact("without_timestamps", flow.no_timestamps)]
         cures: tuple[Cure, ...] = ((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),)
         lost = e.cookies_unanswered_per_s
+        level = Level.NOTICE
         if lost >= max(FEW, MOST * e.rate("SyncookiesSent")) and not is_flood(e):
+            # A flood or an outage: either is one.
+            level = Level.WARNING
             # No request is left behind that would tell whose they are.
             facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in _BY_COOKIE]
             again = sources_again(e)
@@ -108,7 +112,7 @@ def cookies_always(e: Evidence) -> Iterator[Hit]:
                 facts.append(Fact("sources_again", again))
             closer = ((LookAtPackets(e.netns, "", None, "cookies-always"),),) if again else ()
             cures = (*(closer or look_closer(e, "cookies-always")), *cures)
-        yield Hit(Level.NOTICE, tuple(facts), cures=cures)
+        yield Hit(level, tuple(facts), cures=cures)
 
 
 _BY_COOKIE: Final = ("SyncookiesSent", "SyncookiesRecv")
