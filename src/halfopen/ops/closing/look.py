@@ -20,6 +20,7 @@ from halfopen.core.policy.actions import Look
 from halfopen.core.sample import Sample
 from halfopen.core.sample.closing import ALL_STATES, OpenSockets
 from halfopen.linux.netns import Netns
+from halfopen.ops.closing.narrowing import narrowed, verdict_of
 from halfopen.ops.closing.retrofitting import left_open
 from halfopen.read import closing, reader
 from halfopen.read.probe import unshown
@@ -46,26 +47,32 @@ def look(
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
-    first = _sample(ns, filter, way)
+    first = _sample(ns, way)
     if seconds is None:
-        return judge_connections(Evidence(build(first)))
+        return judge_chosen(first, None, filter)
     (stop or threading.Event()).wait(max(0.0, seconds - (time.monotonic() - _sockets(first).looked_at_s)))
-    now = _sample(ns, filter, way)
-    return judge_connections(Evidence(build(now, first), build(first)))
+    return judge_chosen(_sample(ns, way), first, filter)
 
 
-def _sample(ns: Netns | None, filter: ClosingFilter, way: str) -> Sample:
+def judge_chosen(now: Sample, before: Sample | None, filter: ClosingFilter) -> ClosingLook:
+    """The verdict on the connections of a reading, or of two, that a filter lets through."""
+    everything = _evidence(now, before)
+    if filter.empty:
+        return judge_connections(everything)
+    those = _evidence(narrowed(now, filter), None if before is None else narrowed(before, filter))
+    return _looked(those, verdict_of(those, everything))
+
+
+def _evidence(now: Sample, before: Sample | None) -> Evidence:
+    return Evidence(build(now)) if before is None else Evidence(build(now, before), build(before))
+
+
+def _sample(ns: Netns | None, way: str) -> Sample:
     sample = reader.read(ns, [unshown(), closing.probe(ALL_STATES)], way=way, with_owners=False)
     if left := left_open(sample.where):
         whole = sample.completeness
         sample = replace(sample, completeness=replace(whole, notes=(*whole.notes, *left)))
-    if filter.empty:
-        return sample
-    sockets = _sockets(sample)
-    whole, why = sample.completeness, filter.why_none(sockets)
-    if why:
-        whole = replace(whole, notes=(*whole.notes, why))
-    return replace(sample.with_part(sockets.chosen(filter.mask(sockets))), completeness=whole)
+    return sample
 
 
 def _sockets(sample: Sample) -> OpenSockets:
@@ -83,10 +90,13 @@ def with_connections(model: Model, sockets: OpenSockets) -> Model:
 
 def judge_connections(e: Evidence) -> ClosingLook:
     """The verdict by the rules about open and closing connections alone. Raises: ValueError without connections."""
+    return _looked(e, judged(e, Need.CLOSING))
+
+
+def _looked(e: Evidence, verdict: Verdict) -> ClosingLook:
     model = e.closing
     if model is None:
         raise ValueError("a Sample without connections")
-    verdict = judged(e, Need.CLOSING)
     if not any(one.cures for one in verdict.findings):
         verdict = replace(verdict, next=((Look(e.netns, "closing list", "see them"),),))
     return ClosingLook(e.now.sample, model, verdict)
