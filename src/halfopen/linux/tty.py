@@ -26,7 +26,7 @@ def check() -> None:
     for fd, name in ((0, "input"), (1, "output")):
         if not os.isatty(fd):
             raise UsageError(
-                f"halfopen top needs a terminal: standard {name} is none",
+                f"halfopen top needs a terminal: standard {name} is not one",
                 hint="halfopen status shows one reading, halfopen watch prints lines",
             )
     kind = os.environ.get("TERM", "")

@@ -213,7 +213,7 @@ class Delivery:
         try:
             self._spool = spool = Spool(self._spool_path)
             if spool.set_aside:
-                self._say(f"notify: {self._spool_path} was damaged: it was put aside, and what waited in it is lost")
+                self._say(f"notify: {self._spool_path} was damaged: it was renamed, and the notices in it are lost")
             if load:
                 self._load(spool.rows(), now_s)
             else:

@@ -39,7 +39,7 @@ def _changed(outcome: BlocksChanged) -> Iterator[str]:
         yield tr("{what} would be dropped for {time}; nothing was changed", what=what, time=time)
         return
     yield tr("{what} are dropped for {time}", what=what, time=time)
-    yield tr("Sources of SYNs are easily forged: whoever has these addresses cannot connect meanwhile")
+    yield tr("Sources of SYNs are easily forged: the hosts that really have these addresses cannot connect meanwhile")
     yield f"{tr('Undo')}  halfopen unblock {' '.join(outcome.sources)}{netns_words(action.where.name)}"
 
 

@@ -103,7 +103,7 @@ def _table(way: str, states: int, notes: list[str]) -> tuple[_Table, str]:
                 raise
             why = why or e.message
     if why:
-        notes.append(f"connections are read by sock_diag, which does not tell orphans and keepalive exactly: {why}")
+        notes.append(f"connections are read by sock_diag, which does not show orphans and keepalive exactly: {why}")
     return _by_diag(states, notes), "diag"
 
 

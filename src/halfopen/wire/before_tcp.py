@@ -49,7 +49,7 @@ def _hex(word: str) -> int:
     try:
         return int(word, 16)
     except ValueError:
-        raise WireError(f"{word!r} where a hexadecimal number belongs") from None
+        raise WireError(f"{word!r} instead of a hexadecimal number") from None
 
 
 # Counters of packets that came in but were not delivered, for a known reason; and of packets that were reassembled.

@@ -199,7 +199,7 @@ def test_a_damaged_spool_is_put_aside_and_delivery_goes_on(running: Callable[...
     one = running(chat=friend)
     one.delivery.take(notice())
     until(lambda: len(friend.got) == 1)
-    assert one.said == [f"notify: {path} was damaged: it was put aside, and what waited in it is lost"]
+    assert one.said == [f"notify: {path} was damaged: it was renamed, and the notices in it are lost"]
 
 
 def test_a_full_spool_ends_no_delivery_and_heals(

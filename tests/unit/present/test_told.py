@@ -37,7 +37,7 @@ def english_again() -> Iterator[None]:
         ),
         # A value is a sentence too, and one of several is one more.
         (
-            "connections are read by sock_diag, which does not tell orphans and keepalive exactly: loading the eBPF "
+            "connections are read by sock_diag, which does not show orphans and keepalive exactly: loading the eBPF "
             "program closing is refused",
             "连接由 sock_diag 读取，它不能准确给出无主连接和 keepalive：加载 eBPF 程序 closing 被拒绝",
         ),

@@ -52,7 +52,7 @@ class WebPart:
         self._site.put(_state_decoder.decode(body))
         self._server.call(self._site.changed)
         if not self._server.alive:
-            raise HalfopenError("web", "the page is served no more: the thread that served it ended")
+            raise HalfopenError("web", "the page is no longer served: the thread that served it has ended")
 
     @property
     def watched(self) -> tuple[str, ...]:
