@@ -1,4 +1,4 @@
-"""A lab: private hosts in network namespaces, to try everything on and to test against; it reaches only itself."""
+"""A lab: private hosts in network namespaces, for trying and testing; none of its packets leaves it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LAZY = {"Flood": "flood", "Sent": "flood", "Honest": "honest", "Slow": "slow"}
 
 
 def __getattr__(name: str) -> object:
-    # Lazily: these load numpy, whose threads would forbid entering a user namespace.
+    # Imported lazily: these modules load numpy, whose threads would make entering a user namespace impossible.
     if name in _LAZY:
         import importlib
 

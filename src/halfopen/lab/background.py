@@ -9,7 +9,7 @@ from halfopen.core.errors import HalfopenError
 
 
 class Background(ABC):
-    """Traffic in the background, until it is done or stopped. failed: what went wrong meanwhile, if anything did."""
+    """Traffic in the background, until it is done or stopped. failed: the error that ended it early, if any."""
 
     def __init__(self) -> None:
         self.failed: HalfopenError | None = None
@@ -17,13 +17,13 @@ class Background(ABC):
         self._thread: threading.Thread | None = None
 
     def _begin(self, name: str) -> None:
-        """Start the thread; the last thing that the constructor of a subclass does."""
+        """Start the thread; to be called at the end of a subclass's constructor."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @abstractmethod
     def _send(self) -> None:
-        """Send it all, unless `_stop` is set before. Raises: HalfopenError, which is kept in `failed`."""
+        """Send everything, until `_stop` is set. Raises: HalfopenError, which is kept in `failed`."""
 
     def _run(self) -> None:
         try:
@@ -37,7 +37,7 @@ class Background(ABC):
         return self._thread is not None and self._thread.is_alive()
 
     def _ended(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended, at most `timeout` seconds; whether it has."""
+        """Wait until it has ended, at most `timeout` seconds. Returns whether it has."""
         if self._thread is not None:
             self._thread.join(timeout)
         return not self.running
@@ -47,7 +47,7 @@ class Background(ABC):
             raise self.failed
 
     def _end(self) -> None:
-        """End it now. Raises: what went wrong meanwhile."""
+        """End it now. Raises: the error in `failed`."""
         self._stop.set()
         self._ended()
         self._raise_what_failed()

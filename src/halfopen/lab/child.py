@@ -1,7 +1,7 @@
 """The lab's child process. Standard library only and run by its path, so that it starts in some 15 ms.
 
-`child.py exec PARENT COMMAND…` becomes COMMAND; `child.py serve PARENT` reads a listener's description from stdin,
-serves it and says on stdout what it opened. Both die with the thread that started them, however that ends.
+`child.py exec PARENT COMMAND…` executes COMMAND; `child.py serve PARENT` reads the description of a listener from
+stdin, serves it, and reports on stdout what it opened. Both are killed when the thread that started them ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 else:
-    # Before everything else: a Ctrl-C of the terminal reaches the whole group, and Python would print where it was.
+    # First of all, as Ctrl-C in the terminal reaches the whole process group, and Python would print a traceback.
     import _signal as signal
 
     if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
@@ -32,20 +32,20 @@ PR_SET_PDEATHSIG: Final = 1
 TCP_SYNCNT: Final = 7
 _CHUNK: Final = 65536
 _ROUND: Final = 1000
-# Left for everything else the process opens.
+# Descriptors that are left for everything else that the process opens.
 SPARE_DESCRIPTORS: Final = 256
 MOST_OPEN_FILES: Final = 1 << 20
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent` goes; end now if it has gone already."""
+    """Have the kernel kill this process when `parent` ends; exit if it has ended already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def open_files() -> int:
-    """How many descriptors this process may have."""
+    """How many descriptors this process may have open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MOST_OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
@@ -90,10 +90,10 @@ def _open_listener(want: dict[str, Any], port: int) -> socket.socket:
 
 
 def serve(listeners: list[socket.socket], echo: bool, stop: int, count: Callable[[int], None]) -> None:
-    """Accept everything until `stop` (a descriptor) is readable; echo what comes, or hold it in silence.
+    """Accept every connection until `stop` (a descriptor) is readable, and echo data, or hold connections silently.
 
-    `count` is told how many were accepted in all, after each round. Out of descriptors, the rest waits in the accept
-    queue until a client leaves.
+    count: called after each round with the total of accepted connections. Without free descriptors, further connections
+    wait in the accept queue until a client leaves.
     """
     held: dict[int, socket.socket] = {}
     accepted = 0
@@ -123,13 +123,13 @@ def serve(listeners: list[socket.socket], echo: bool, stop: int, count: Callable
 
 def _accept_all(listener: socket.socket, held: dict[int, socket.socket], poll: select.epoll | None, most: int) -> int:
     n = 0
-    # At most this many a round: a flood of real clients must not starve those already here.
+    # At most this many in a round, so that a flood of real clients does not starve the ones already connected.
     while n < _ROUND and len(held) < most:
         try:
             s, _ = listener.accept()
         except BlockingIOError:
             break
-        except OSError:  # the client went meanwhile
+        except OSError:  # the client has left
             break
         s.setblocking(False)
         held[s.fileno()] = s
@@ -142,7 +142,7 @@ def _accept_all(listener: socket.socket, held: dict[int, socket.socket], poll: s
 def _echo(s: socket.socket) -> bool:
     try:
         data = s.recv(_CHUNK)
-        # Clients here send a byte or a few; what does not fit the send buffer may be lost.
+        # The lab's clients send few bytes, so data that does not fit the send buffer may be dropped.
         return bool(data) and s.send(data) > 0
     except BlockingIOError:
         return True
@@ -163,7 +163,7 @@ def _serve_main() -> None:
         "inodes": [os.fstat(s.fileno()).st_ino for s in listeners],
     }
     print(json.dumps(opened), flush=True)
-    # Standard input is the rope: the lab lets go of it, or dies, and this ends.
+    # This process ends when its standard input is closed, by the lab or because the lab has died.
     if want["mode"] == "never":
         sys.stdin.buffer.read()
         return
@@ -173,7 +173,8 @@ def _serve_main() -> None:
 
 def main() -> None:
     role, parent = sys.argv[1], int(sys.argv[2])
-    # The terminal's Ctrl-C reaches the whole group; a server lets the lab decide. SIGTERM ends it as ever.
+    # Ctrl-C in the terminal reaches the whole process group: ignore it, as the lab ends its servers. SIGTERM still
+    # works.
     if role == "serve":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)

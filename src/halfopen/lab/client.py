@@ -1,4 +1,4 @@
-"""The lab's client host: floods, slow clients and honest ones, towards listeners of the same lab and nothing else."""
+"""The lab's client host: floods, slow clients and honest ones, only towards listeners of the same lab."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Stoppable(Protocol):
 
 
 class Client(RawHost):
-    """The host that connects, to listeners of `server` and to nothing else. `seed` repeats its sequence numbers."""
+    """The host that connects, only to listeners of `server`. seed: makes its sequence numbers repeatable."""
 
     def __init__(self, server: Server, seed: int) -> None:
         super().__init__("client", wiring.CLIENT, seed)
@@ -105,8 +105,8 @@ class Client(RawHost):
     ) -> Slow:
         """`n` clients, in the background, that answer the SYN-ACK only after `delay_s` plus up to `spread_s`.
 
-        Delays are drawn evenly. Afterwards they stay connected in silence. At most 100,000, each within 600 s. loss:
-        the share (0 to 1) of first SYN-ACKs, and again of first ACKs, that the wire loses.
+        Delays are drawn evenly. Once connected, the clients stay silent. At most 100,000, each within 600 s. loss: the
+        share (0 to 1) of first SYN-ACKs, and also of first ACKs, that are lost.
 
         Raises: TypeError, UsageError, Unsupported, NotPermitted.
         """
@@ -125,7 +125,7 @@ class Client(RawHost):
     def connect(self, listener: LabListener, n: int, *, family: int | None = None, timeout: float = 5.0) -> Honest:
         """`n` honest clients: real sockets of the client's kernel, connected within `timeout` seconds if they can be.
 
-        Those that could not (a full queue) keep trying as the kernel does. At most 20,000.
+        Clients that cannot connect in time (a full queue) keep trying, as the kernel does. At most 20,000.
 
         Raises: TypeError, UsageError, LabError when there are not enough descriptors.
         """
@@ -137,8 +137,8 @@ class Client(RawHost):
         return connected
 
     def close(self) -> None:
-        """Stop what is running, and end the host."""
+        """Stop all traffic, and end the host."""
         for running in self._running:
-            with contextlib.suppress(Exception):  # what failed was reported where it was asked for
+            with contextlib.suppress(Exception):  # errors are reported where the traffic was requested
                 running.stop()
         super().close()

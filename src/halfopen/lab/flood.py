@@ -1,4 +1,4 @@
-"""Half-open connections: SYNs that nobody will follow up, as many, as fast and from where it is asked."""
+"""Half-open connections: SYNs without a following ACK, with a given number, rate and kind of sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_RATE: Final = 1_000_000
 MAX_DURATION_S: Final = 600.0
 
 _CHUNK: Final = 16 * BATCH
-# A paced batch covers so much time at most, and a waiting sender looks so often whether it should stop.
+# The longest time that a paced batch covers, and how often a waiting sender checks whether it should stop.
 _TICK_S: Final = 0.002
 _POLL_S: Final = 0.02
 _GRACE_S: Final = 1.0
@@ -44,12 +44,12 @@ def check_bounds(count: int, rate: float | None, *, most: int = MAX_COUNT, durat
 
 
 def path_to(target: str, port: int) -> Path:
-    """The way of frames from the client to the server's `target`."""
+    """The addresses of frames from the client to the server's `target`."""
     return Path(wiring.CLIENT.mac, wiring.SERVER.mac, target, port)
 
 
 class Sent(Struct, eq=False):
-    """What one `half_open` sent; arrays of one length, in the order sent.
+    """The SYNs of one `half_open`: arrays of equal length, in the order of sending.
 
     source: (n, 16) uint8, as the listener's kernel shows them (IPv4 in the first four bytes, v4-mapped for an IPv6
     listener). source_port, seq: (n,). sent_at_s: (n,) time.monotonic. lost: frames that the wire lost for good.
@@ -75,7 +75,7 @@ class Sent(Struct, eq=False):
         return [address_text(10 if self.listener.v6 else 2, row.tobytes()) for row in self.source]
 
     def held_mask(self) -> NDArray[np.bool_]:
-        """(n,) which of them the server's kernel holds as request sockets now."""
+        """(n,) whether the server's kernel holds each as a request socket now."""
         rows = requests.held(self.listener.server, self.listener.port)
         there = _keys(rows["remote_high"], rows["remote_low"], rows["remote_port"])
         mask: NDArray[np.bool_] = np.isin(keys_of(self.source, self.source_port), there)
@@ -126,7 +126,7 @@ def timestamp() -> int:
 
 
 class Pace:
-    """When the next frames of a run are due: `rate` a second from the first on, None for at once."""
+    """The pace of a run: when frames are due at `rate` a second; None: at once."""
 
     def __init__(self, rate: float | None, stopped: Callable[[], bool]) -> None:
         self._rate = rate
@@ -178,7 +178,7 @@ class Flood(Background):
         self.lost = 0
         self._client = client
         self._rate = rate
-        # The count ends it; time does where this machine cannot keep up with the rate.
+        # It ends by its count, or by time if this machine cannot keep up with the rate.
         self._until = time.monotonic() + duration_s + _GRACE_S
         self._most = int(rate * duration_s)
         self._sources = sources
@@ -206,6 +206,6 @@ class Flood(Background):
         return self._ended(timeout)
 
     def stop(self) -> int:
-        """End it now; how many SYNs were sent. Raises: what went wrong meanwhile."""
+        """End it now. Returns how many SYNs were sent. Raises: the error in `failed`."""
         self._end()
         return self.sent

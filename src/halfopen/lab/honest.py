@@ -1,4 +1,4 @@
-"""Honest clients: real sockets of the client's kernel that connect, and answer for themselves."""
+"""Honest clients: real sockets of the client's kernel, which connects and answers for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from halfopen.lab.child import SPARE_DESCRIPTORS, open_files
 from halfopen.lab.host import LabHost
 
 MAX_CLIENTS: Final = 20_000
-# How many connect at once: a larger burst would not fit into a small backlog and would cost each client a second.
+# How many connect at once: a larger burst would overflow a small backlog, and delay clients by a second.
 _GROUP: Final = 64
 _GROUP_PATIENCE_S: Final = 0.25
 
@@ -43,7 +43,7 @@ class Honest:
 
     @property
     def connected(self) -> int:
-        """How many the client's kernel takes for connected now."""
+        """How many are connected now, as the client's kernel sees it."""
         return sum(_is_connected(s) for s in self.sockets)
 
     def alive(self, timeout: float = 10.0) -> int:

@@ -1,4 +1,4 @@
-"""A host of the lab: one network namespace held by a descriptor, and what can be done inside it."""
+"""A host of the lab: a network namespace held by a descriptor, and the operations inside it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 _CHILD: Final = [sys.executable, "-I", "-S", child.__file__]
 _ENDS_WITHIN_S: Final = 2.0
-# Where Debian has tc and nft; no ordinary user's PATH leads there.
+# Debian's directories of tc and nft, which are not on an ordinary user's PATH.
 _SYSTEM_PLACES: Final = "/usr/sbin:/sbin"
 
 
 class Keeper:
     """A thread that lives in the namespace as long as the lab does, and starts its child processes.
 
-    The kernel ties PR_SET_PDEATHSIG to the *thread* that forked, so a short-lived thread would take the children along.
+    PR_SET_PDEATHSIG applies to the *thread* that forked: children of a short-lived thread would be killed with it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -52,7 +52,7 @@ class Keeper:
             work()
 
     def call(self, work: Callable[[], T]) -> T:
-        """Run `work` in the keeper; hand back its result or raise what it raised."""
+        """Run `work` in the keeper. Returns its result or raises its exception."""
         job = threads.Job(work)
         self._work.put(job.run)
         job.done.wait()
@@ -65,7 +65,7 @@ class Keeper:
 
 
 class LabHost:
-    """One private host: a network namespace that ends with the lab, or with this process, whatever happens."""
+    """One private host: a network namespace that ends with the lab, at the latest with this process."""
 
     def __init__(self, name: str, side: Side) -> None:
         self.name = name
@@ -120,11 +120,11 @@ class LabHost:
             raise Unsupported(key, f"there is no sysctl {key} in the lab's namespace") from None
 
     def set_sysctl(self, key: str, value: object) -> None:
-        """Change a setting of the namespace, and of it alone. Raises: UsageError, Unsupported, NotPermitted."""
+        """Change a setting of this namespace only. Raises: UsageError, Unsupported, NotPermitted."""
         self.set_sysctls({key: str(value)})
 
     def set_sysctls(self, values: Mapping[str, str], *, missing_ok: bool = False) -> None:
-        """Change several settings in one visit; with `missing_ok`, pass over those this kernel or namespace lacks.
+        """Change several settings in one visit; with `missing_ok`, skip those that this kernel or namespace lacks.
 
         Raises: Unsupported, NotPermitted.
         """
@@ -171,7 +171,7 @@ class LabHost:
     def set_up(self, command: Sequence[str], input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command that ends by itself inside the namespace, as `exec` does but sooner. Internal to the lab.
 
-        Nothing stands between: should this process be killed meanwhile, the command still comes to its end.
+        Run directly, without `child.py`: if this process is killed meanwhile, the command still runs to its end.
 
         Raises: LabError when there is no such command, or it takes longer than 30 seconds.
         """
@@ -187,7 +187,7 @@ class LabHost:
             raise LabError(f"{' '.join(words)} did not end within 30 s") from None
 
     def end(self, process: subprocess.Popen[Any], within_s: float = _ENDS_WITHIN_S) -> None:
-        """End a child that `spawn` or `start` gave: SIGTERM, then SIGKILL. One that has ended already is fine."""
+        """End a child of `spawn` or `start`: SIGTERM, then SIGKILL. It may have ended already."""
         if process.poll() is None:
             process.terminate()
             try:
@@ -224,7 +224,7 @@ class LabHost:
         return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
     def close(self) -> None:
-        """End the host's children by pid and let go of the namespace."""
+        """End the host's children by PID, and close the namespace."""
         if self._fd < 0:
             return
         for process in list(self._children):
@@ -235,7 +235,7 @@ class LabHost:
 
 
 def _findable(command: Sequence[str]) -> list[str]:
-    """The command, by its path where only root's PATH leads to it."""
+    """The command, with its full path if it is only on root's PATH."""
     words = list(command)
     if words and shutil.which(words[0]) is None:
         words[0] = shutil.which(words[0], path=_SYSTEM_PLACES) or words[0]

@@ -1,4 +1,4 @@
-"""The lab: two private hosts joined by a wire, gone with the context or with the process."""
+"""The lab: two private hosts joined by a wire, which end with the context or the process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from halfopen.lab.server import Server
 class Lab:
     """A server host and a client host in network namespaces of their own, joined by a veth pair.
 
-    The namespaces have no name and are held by descriptors of this process alone, and every child process dies with
-    it, so nothing is left behind however it ends. Traffic goes to listeners of `server` and nowhere else.
+    The namespaces have no names and are held only by descriptors of this process, and every child process dies with it,
+    so nothing is left behind, however it ends. Traffic goes only to listeners of `server`.
 
     Use as a context manager; entering raises this process's soft limit of open files towards the hard one, as
     every accepted connection takes one. `seed` makes sequence numbers repeatable.
@@ -75,7 +75,7 @@ class Lab:
         self.server.wait_half_open(n, timeout=timeout)
 
     def close(self) -> None:
-        """End all traffic, threads and children, and let go of the namespaces. More than once is fine."""
+        """End all traffic, threads and children, and close the namespaces. May be called more than once."""
         client, server, self._client, self._server = self._client, self._server, None, None
         try:
             if client is not None:
@@ -111,10 +111,10 @@ def _ip(host: LabHost, batch: str) -> None:
 
 
 def _queue(host: LabHost) -> None:
-    """Give the host's device a queue, so that its kernel never fails to send.
+    """Give the host's device a queue, so that sending never fails.
 
-    A veth without one refuses packets while its peer is busy, and the kernel drops a request whose SYN-ACK it could not
-    send again (`reqsk_timer_handler()`): of 100,000 made in one second, 83,000 were gone in the next.
+    A veth without a queue refuses packets while its peer is busy, and the kernel drops a request whose SYN-ACK it
+    cannot retransmit (`reqsk_timer_handler()`): of 100,000 requests made in one second, 83,000 were gone in the next.
     """
     try:
         done = host.set_up(wiring.queue_command(host.device))

@@ -1,4 +1,4 @@
-"""A listener of the lab's server: what was asked for, the sockets, and who serves them."""
+"""A listener of the lab's server: its description, its sockets, and the thread or process that serves them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ListenerSpec(Struct, frozen=True):
     device: str | None
 
     def check(self, ipv6: bool) -> None:
-        """Raises: UsageError where no such listener can be."""
+        """Raises: UsageError if such a listener is not possible."""
         try:
             address = ipaddress.ip_address(self.address)
         except ValueError:
@@ -138,9 +138,9 @@ class LabListener:
         return self.server.v6 if v6 else self.server.v4
 
     def lose_acks(self, on: bool = True) -> None:
-        """From now on, lose every segment with ACK and without SYN before the listener sees it, or (False) no longer.
+        """Drop every segment with ACK and without SYN before the listener sees it; False: stop dropping.
 
-        Real clients then think they are connected while the server holds their requests half-open. Source:
+        Real clients then believe that they are connected while the server holds their requests half-open. Source:
         tcp_v4_rcv() runs the listener's socket filter on the final ACK of a handshake.
 
         Raises: LabError once closed, NotPermitted when another process's listener cannot be reached.
@@ -195,7 +195,7 @@ class LabListener:
         self._fds = answer["fds"]
 
     def close(self) -> None:
-        """Close the listening sockets and every connection they gave; the other process, if any, ends."""
+        """Close the listening sockets and all accepted connections, and end the other process, if any."""
         if self.closed:
             return
         self.closed = True
@@ -210,7 +210,7 @@ class LabListener:
 
 
 def _ask(process: subprocess.Popen[bytes], want: dict[str, Any]) -> dict[str, Any]:
-    """Give the child its listener's description; its answer has `errno`, or what it opened."""
+    """Send the child the description of its listener. Its answer has `errno`, or what it opened."""
     line = b""
     if process.stdin is not None and process.stdout is not None:
         process.stdin.write(json.dumps(want).encode() + b"\n")
@@ -224,7 +224,7 @@ def _lose_acks(s: socket.socket, on: bool) -> None:
     if not on:
         try:
             s.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-        except FileNotFoundError:  # none was attached
+        except FileNotFoundError:  # no filter was attached
             pass
         return
     code = b"".join(struct.pack("=HBBI", *op) for op in _DROP_ACKS)

@@ -1,4 +1,6 @@
-"""Prove the release time on this kernel: one real half-open connection for each number of retries, timed to its end."""
+"""Measuring the release time on this kernel: one real half-open connection for each number of retries, until
+its end.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from halfopen.core.model.timing import release_time_s
 from halfopen.lab.lab import Lab
 
 _POLL_S: Final = 0.005
-# The timer wheel fires late by up to an eighth of a wait; a busy machine by a little more.
+# The timer wheel fires up to an eighth of the wait late, and a busy machine adds a little.
 _LATE: Final = 1.25
 _FIRST_PORT: Final = 8000
 
@@ -24,7 +26,7 @@ def measure_release_times(retries: Sequence[int], rto_max_ms: int | None = None)
     Raises: LabError when one stays much longer than it should, NotPermitted, Unsupported.
     """
     with Lab() as lab:
-        # TCP_SYNCNT cannot be 0, so the namespace's own setting serves that one.
+        # TCP_SYNCNT cannot be 0: 0 retries are measured by the setting of the namespace.
         lab.server.set_sysctl("net.ipv4.tcp_synack_retries", 0)
         if rto_max_ms is not None:
             lab.server.set_sysctls({"net.ipv4.tcp_rto_max_ms": str(rto_max_ms)}, missing_ok=True)

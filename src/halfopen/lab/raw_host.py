@@ -1,4 +1,4 @@
-"""A host that also sends frames of its own making: the sources they come from, their sequence numbers, the sender."""
+"""A host that also sends raw frames: the state of its source pools, sequence numbers, and the sender."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RawHost(LabHost):
 
     @property
     def turns(self) -> Turns:
-        """Whose turn it is among the source pools; one for the life of the lab."""
+        """The state of the source pools, for the life of the lab."""
         if self._turns is None:
             from halfopen.lab.sources import Turns
 

@@ -20,7 +20,7 @@ def held(host: LabHost, port: int | None = None) -> NDArray[Any]:
 
     Raises: LabError once the lab is closed, KernelError.
     """
-    # numpy's threads would forbid a user namespace, which is entered after this module is loaded.
+    # Imported here: numpy's threads would make it impossible to enter a user namespace, which happens later.
     import numpy as np
 
     from halfopen.core.sample import REQUEST
@@ -44,5 +44,5 @@ def wait(host: LabHost, n: int, *, port: int | None = None, timeout: float = 30.
             return
         if time.monotonic() > deadline:
             raise LabError(f"the {host.name} holds {there} half-open connections, not {n}, after {timeout:g} s")
-        # The kernel looks through its whole table: a large one, polled without a rest, keeps a processor busy.
+        # Each look walks the kernel's whole table: without a pause, polling a large one would keep a processor busy.
         time.sleep(min(max(_POLL_S, 2 * (time.process_time() - began_s)), _POLL_MOST_S))

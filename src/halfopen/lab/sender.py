@@ -70,8 +70,8 @@ class Sender:
     def send(self, frames: Bytes, *, patient: bool = False) -> tuple[NDArray[np.float64], int]:
         """Send frames (N, length) in order; returns when each went out (N, time.monotonic) and how many were lost.
 
-        What the receiving side's full backlog dropped is sent again, up to three times. patient: for some 2.5 s after
-        that as well; on a busy machine ksoftirqd may not run for that long, and the backlog is every namespace's.
+        Frames that the receiver's full backlog dropped are sent again, up to three times. patient: for about 2.5 s
+        longer, as on a busy machine ksoftirqd may not run for that long, and all namespaces share the backlog.
 
         Raises: KernelError.
         """
@@ -89,14 +89,14 @@ class Sender:
         return at_s, lost
 
     def buffer(self, octets: int) -> None:
-        """Let so much wait to be received, past the system's limit. Raises: NotPermitted."""
+        """Set the size of the receive buffer, beyond the limit of the system. Raises: NotPermitted."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, octets)
         except PermissionError:
             raise NotPermitted("a larger buffer of a packet socket is refused", hint="run as root") from None
 
     def send_once(self, frames: Bytes) -> None:
-        """Send frames (N, length) in order, whatever becomes of them. Raises: KernelError."""
+        """Send frames (N, length) in order, without checking whether they arrive. Raises: KernelError."""
         self._send_once(frames, np.empty(len(frames), dtype=np.float64))
 
     def _send_once(self, frames: Bytes, at_s: NDArray[np.float64]) -> None:

@@ -1,6 +1,6 @@
 """Slow clients: raw handshakes whose final ACK comes late.
 
-They live on addresses no kernel owns, so their SYN-ACKs are captured by a packet socket and answered in batches.
+Their addresses belong to no kernel, so a packet socket captures their SYN-ACKs, which are answered in batches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SO_RCVBUFFORCE: Final = 33
 _RECEIVE_BYTES: Final = 64 * 1024 * 1024
 _MSGHDR_WORDS: Final = 8
 _IDLE_S: Final = 0.02
-# A SYN without an answer goes again after 1 s, then 2, 4, 8 …, as clients do.
+# A SYN without an answer is retransmitted after 1 s, then 2, 4, 8 …, as clients do.
 _FIRST_RETRY_S: Final = 1.0
 
 
@@ -45,13 +45,13 @@ def check_delay(delay_s: float, spread_s: float) -> None:
 
 
 def check_loss(loss: float) -> None:
-    """Raises: UsageError for what is no share."""
+    """Raises: UsageError for a loss outside 0 to 1."""
     if not 0 <= loss <= 1:
         raise UsageError(f"a loss is a share from 0 to 1, not {loss}")
 
 
 class Capture:
-    """SYN-ACKs for the addresses of one network, as they come in on a host's device."""
+    """Captures SYN-ACKs for the addresses of one network on a host's device."""
 
     def __init__(self, client: RawHost, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
         v6 = network.version == 6
@@ -102,7 +102,7 @@ def _only_for(s: socket.socket, network: ipaddress.IPv4Network | ipaddress.IPv6N
 
 
 class _Clients:
-    """The state of `n` slow clients as arrays, and what is due at a time."""
+    """The state of `n` slow clients as arrays, and their next steps."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Clients:
         self._sorted = key[self._order]
 
     def sent(self, index: NDArray[np.intp], now: float) -> None:
-        """The SYN of the clients at these places, (K,), goes out at `now` (s)."""
+        """Note that the SYNs of the clients with these indices, (K,), are sent at `now` (s)."""
         self.began_at[index] = np.minimum(self.began_at[index], now)
         self.retry_at[index] = now + self.retry_after[index]
         self.retry_after[index] *= 2

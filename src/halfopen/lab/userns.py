@@ -1,4 +1,4 @@
-"""Making labs without root: become root of a user namespace of one's own, where the machine allows it."""
+"""Labs without root: becoming root of a new user namespace, where the machine allows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from halfopen.lab.child import die_with
 from halfopen.linux.netns import CLONE_NEWNET, unshare
 from halfopen.linux.userns import CLONE_NEWUSER, may_enter_namespaces
 
-# A setting that forbids it, the value that does, and how to allow it.
+# Settings that may forbid it: name, the value that forbids, the value that allows.
 _FORBIDS: Final = (
     ("kernel.unprivileged_userns_clone", "0", "1"),  # Debian, Arch hardened
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu 23.10 on
@@ -32,8 +32,9 @@ def may_make_namespaces() -> bool:
 def enter_user_namespace() -> None:
     """Make this process root of a new user namespace, unless it may make network namespaces already.
 
-    It keeps its pid, its files and its own user's rights outside; there is no way back. It must have one thread only:
-    call it first, before numpy is imported. A child tries it first, so that a refusal leaves this process as it was.
+    The process keeps its PID, its open files, and outside the rights of its user; there is no way back. It must have
+    one thread only: call this first, before numpy is imported. A child tries it before, so that a refusal changes
+    nothing.
 
     Raises: Unsupported, naming the setting that forbids it; LabError when there are threads already.
     """
@@ -59,11 +60,11 @@ def user_namespace_refusal() -> str | None:
 
 
 def apart(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Have `work` done where labs can be made; calling what is returned waits for it and returns its result.
+    """Start `work` where labs can be made. Call the returned function to wait for its result.
 
-    As it is, where this process may make network namespaces; else begun in a child that becomes root of a user
-    namespace, so that this process keeps its rights where it is. The result is what JSON carries. Call it while this
-    process has one thread only.
+    If this process may create network namespaces, `work` runs in it, when its result is asked for; otherwise in a child
+    that becomes root of a user namespace, so that this process keeps its rights. The result must be JSON. Call this
+    while the process has only one thread.
 
     Raises (when it is waited for): as `enter_user_namespace` and `work`.
     """
@@ -80,7 +81,7 @@ def apart(work: Callable[[], Any]) -> Callable[[], Any]:
             _write_all(writer, json.dumps(_outcome(work, parent)).encode())
             code = 0
         finally:
-            # Exit without flushing, or output that the parent has buffered would be written twice.
+            # Exit without flushing: output that the parent has buffered would be written twice.
             os._exit(code)
     os.close(writer)
     return lambda: _result(reader, pid)
@@ -89,7 +90,7 @@ def apart(work: Callable[[], Any]) -> Callable[[], Any]:
 def _outcome(work: Callable[[], Any], parent: int) -> dict[str, Any]:
     try:
         enter_user_namespace()
-        # Becoming somebody else may have undone it (commit_creds()).
+        # Again, as a change of credentials clears the signal (commit_creds()).
         die_with(parent)
         return {"result": work()}
     except HalfopenError as e:
@@ -123,7 +124,7 @@ def _result(reader: int, pid: int) -> Any:
 def _become_root() -> None:
     uid, gid = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER)
-    # Without setgroups denied an unprivileged process may not map its group (user_namespaces(7)).
+    # An unprivileged process may map its group only after denying setgroups(2) (user_namespaces(7)).
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"0 {uid} 1")
     _write("/proc/self/gid_map", f"0 {gid} 1")
@@ -135,7 +136,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _trial() -> int:
-    """Try it in a child that ends at once; the errno of the refusal, 0 for none."""
+    """Try it in a child that ends at once. Returns the errno of the refusal, or 0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads: the child only makes system calls
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""The wire between the two hosts: one veth pair, documentation addresses, and nothing that answers for spoofed sources.
+"""The wire between the two hosts: a veth pair with documentation addresses, where spoofed sources never answer.
 
 Frames for spoofed sources leave the server for a gateway whose hardware address no device has: the client's kernel
 sees them as another host's (PACKET_OTHERHOST) and drops them at once, so it can answer neither RST nor ICMP, while a

@@ -1,4 +1,4 @@
-"""Hosts that acknowledge the SYN-ACKs of a server, and say and hear nothing after that."""
+"""Hosts that acknowledge the SYN-ACKs of a server, and do nothing after that."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from halfopen.lab.scenes.raw import Raw
 from halfopen.lab.sender import Sender
 from halfopen.lab.slow import Capture
 
-# A port is turned into the sequence number of its SYN, so that nothing has to be kept until the SYN-ACK comes.
+# The sequence number of a SYN is computed from its port, so that no state is kept until the SYN-ACK comes.
 _SEQ_STEP = np.uint32(2654435761)
 
 
 class Acking(Raw):
-    """As Raw, but each SYN-ACK is acknowledged; one that comes again is not. `acked`: how many were."""
+    """As Raw, but each SYN-ACK is acknowledged once, not its retransmissions. `acked`: how many were."""
 
     def __init__(self, network: str, *args: Any) -> None:
-        """network: whose SYN-ACKs are listened for; args: those of Raw."""
+        """network: the sources whose SYN-ACKs are captured. args: those of Raw."""
         self.acked = 0
         self._done: set[int] = set()
         host, path = args[:2]

@@ -1,6 +1,6 @@
 """A scene's server program: a process, its workers and how they accept. Standard library only, run by its path.
 
-`app.py PARENT` reads its description from stdin and says on stdout what it opened. It ends when stdin does.
+`app.py PARENT` reads its description from stdin and reports on stdout what it opened. It ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EPOLLEXCLUSIVE: Final = 1 << 28
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent goes; end now if it has gone already."""
+    """Have the kernel kill this process when its parent ends; exit if it has ended already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
@@ -89,7 +89,7 @@ class Worker:
         return s
 
     def _slowly(self, every_s: float) -> None:
-        """One connection at a time, each with so much work that takes no CPU."""
+        """Accept one connection at a time, with a wait for each that uses no CPU."""
         poll = select.poll()
         for listener in self._listeners:
             poll.register(listener, select.POLLIN)
@@ -169,7 +169,7 @@ def _start(want: dict[str, Any], page: mmap.mmap) -> tuple[list[socket.socket], 
 def main() -> None:
     die_with(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A busy machine must not make a scene of its own.
+    # Run at a better priority, so that a busy machine does not create trouble that is not part of the scene.
     try:
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     except OSError:

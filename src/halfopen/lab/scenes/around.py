@@ -15,7 +15,7 @@ from halfopen.lab.wiring import SERVER, Side
 
 @entry("reverse-path", "SYNs of one prefix are dropped by the reverse path filter", "reverse-path-filter")
 def reverse_path(at: Stage) -> None:
-    # IPv6 has no such setting; there firewalls do it.
+    # IPv6 has no such setting (firewalls do it there).
     at.family = 4
     web = at.serve(backlog=511)
     at.rtt(at.between(0.01, 0.1))

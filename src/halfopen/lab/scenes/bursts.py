@@ -1,4 +1,4 @@
-"""Bursts of packets for which a CPU is too slow: its queue overflows, and handshakes lose packets as well.
+"""Bursts of packets that are too fast for a CPU: its queue overflows, and handshakes lose packets as well.
 
 The server's device hands its packets to one CPU (RPS), where a long ruleset makes each of them cost time, and another
 CPU sends. The queue holds 1,000 packets (net.core.netdev_max_backlog), for all namespaces together.
@@ -73,14 +73,15 @@ class Bursts(Background):
         self._begin("scene-bursts")
 
     def _send(self) -> None:
-        os.sched_setaffinity(0, {self._cpu})  # of this thread alone
+        os.sched_setaffinity(0, {self._cpu})  # applies to this thread only
         until_s = time.monotonic() + _MAX_S
         with self._host.sender() as sender:
-            # The usual buffer holds fewer packets than the queue, and sending would wait for the receiver.
+            # The default send buffer holds fewer packets than the receiver's queue, so sending would block before the
+            # queue overflows.
             sender.buffer(_BUFFER)
             while time.monotonic() < until_s and not self._stop.wait(self._every_s):
                 sender.send_once(self._frames)
 
     def stop(self) -> None:
-        """End it now. Raises: what went wrong meanwhile."""
+        """End it now. Raises: the error in `failed`."""
         self._end()

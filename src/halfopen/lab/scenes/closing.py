@@ -1,6 +1,6 @@
-"""Scenes of connections that are never let go, and of pools that are in order: what is played, and what is right.
+"""Scenes of connections that are never closed, and of healthy pools, with the verdicts that are right.
 
-Each is looked at from the end where the trouble shows, by `halfopen closing`, once or twice.
+`halfopen closing` looks once or twice at each, from the end where the trouble shows.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class ClosingStage:
         return process
 
     def tell(self, program: subprocess.Popen[str]) -> None:
-        """Have a program do what it waits to be told."""
+        """Give a program the sign that it waits for."""
         if program.stdin is not None:
             program.stdin.write("now\n")
             program.stdin.flush()
 
     def cut(self) -> None:
-        """Nothing reaches the server any more, and nothing comes from it."""
+        """Cut the wire: from now on no packet reaches the server or comes from it."""
         self.lab.client.run(lambda: subprocess.run(["ip", "neigh", "flush", "all"], check=False))
         device = next(name for name in self.lab.server.run(_devices) if name != "lo")
         self.lab.server.run(lambda: subprocess.run(["ip", "link", "set", device, "down"], check=True))
@@ -68,8 +68,8 @@ def _devices() -> list[str]:
 
 
 class ClosingScene(Struct, frozen=True):
-    """right: ids of which one must be found; none where nothing is wrong. Whatever else is found above OK is an
-    accusation. seconds: between the two looks that it takes; None: one look is enough.
+    """right: ids of which one must be found; empty: nothing is wrong. Any other finding above OK is a false accusation.
+    seconds: between the two looks that are needed; None: one look is enough.
     """
 
     name: str
@@ -92,7 +92,9 @@ def _scene(name: str, *right: str, seconds: float | None = None) -> Callable[[_P
 
 @contextmanager
 def closing_scene(name: str, seed: int) -> Iterator[ClosingStage]:
-    """Stand a scene up and give its stage; everything is gone at the end. Raises: KeyError, LabError, NotPermitted."""
+    """Set up a scene and yield its stage; everything is removed at the end. Raises: KeyError, LabError,
+    NotPermitted.
+    """
     with Lab() as lab:
         stage = ClosingStage(lab, seed, lab.client)
         CLOSING_SCENES[name].play(stage)

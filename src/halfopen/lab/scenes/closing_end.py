@@ -70,9 +70,9 @@ def _answer(one: socket.socket, want: dict[str, Any], held: list[socket.socket])
 
 
 def connect(want: dict[str, Any]) -> None:
-    """Open `count` connections, or `rate` a second for ever. then: "keep" them after a request, and read the answer
-    (reads) or not; "use" them again and again; "hang-up" after `after_s`; "send" more and more, whoever hears it;
-    "close" them with data that is not acknowledged, when told on stdin.
+    """Open `count` connections, or `rate` a second forever. then: "keep" them after a request, reading the answer
+    (reads) or not; "use" them repeatedly; "hang-up" after `after_s`; keep "send"ing even if nobody reads; "close" them
+    with unacknowledged data, when told on stdin.
     """
     at, held = (want["address"], want["port"]), []
     for _ in _moments(want):
@@ -100,7 +100,7 @@ def connect(want: dict[str, Any]) -> None:
 
 
 def _moments(want: dict[str, Any]) -> Iterator[None]:
-    """One for each connection to open; with a rate, until the end of the scene."""
+    """Yield once for each connection to open; with a rate, until the end of the scene."""
     if "rate" not in want:
         yield from [None] * want["count"]
         return

@@ -18,7 +18,7 @@ _FLAGS: Final = 0x0001 | 0x0400 | 0x0200  # REQUEST, CREATE, EXCL
 _SEEN_REPLY, _ASSURED, _CONFIRMED = 2, 4, 8
 _LIFE_S: Final = 900
 _BATCH: Final = 200
-# A machine whose table is larger than this would spend its memory on one scene.
+# Not on machines with a larger table, as filling it would use too much memory.
 MOST: Final = 300_000
 _RULES: Final = "table inet lab {\n chain input {\n type filter hook input priority 0;\n ct state invalid drop\n }\n}\n"
 
@@ -36,7 +36,7 @@ def _tuple(kind: int, a: bytes, b: bytes, ports: tuple[int, int]) -> bytes:
 
 
 def entries(first: int, last: int) -> bytes:
-    """The netlink messages that make entries `first` to `last`: assured UDP flows between addresses nobody has."""
+    """The netlink messages that create entries `first` to `last`: assured UDP flows between unused addresses."""
     a, b = bytes(4), bytes((10, 129, 0, 1))
     status = struct.pack(">I", _SEEN_REPLY | _ASSURED | _CONFIRMED)
     body = struct.pack(">BBH", socket.AF_INET, 0, 0)
@@ -93,7 +93,7 @@ def _fill(n: int) -> None:
 
 
 def _check(s: socket.socket) -> None:
-    """Only errors are answered; a full table says so, and that is what is wanted."""
+    """Check the answers. The kernel answers only errors, and that the table is full is the expected one."""
     try:
         answer = s.recv(65536)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Scenes of SYNs that nobody follows up: floods of every kind, and a scan."""
+"""Scenes of SYNs without a following ACK: floods of every kind, and a scan."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def flood_acked(at: Stage) -> None:
     rate = each * len(hosts)
     sent = at.acking(web, rate, hosts)
     at.until(lambda: sent.acked > rate, "a second of acknowledgements")
-    # Longer than the listener waits for data: by then every client that is there has been accepted.
+    # Longer than the listener waits for data: by then every real client has been accepted.
     at.wait(waits_s + at.between(6, 8))
 
 

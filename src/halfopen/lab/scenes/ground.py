@@ -1,4 +1,4 @@
-"""The ground a scene stands on: a server and a client with a wire in user space between them."""
+"""The hosts of a scene: a server and a client, with a wire in user space between them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from halfopen.lab.raw_host import RawHost
 from halfopen.lab.wire.wire import Wire, finish_checksums
 from halfopen.lab.wiring import CLIENT, NOBODY, SERVER, Side
 
-# Where real clients live: the client's kernel answers for every address of these, by a local route (AnyIP).
+# The addresses of real clients: the client's kernel owns all of them, by a local route (AnyIP).
 REAL_V4: Final = "10.64.0.0/10"
 REAL_V6: Final = "2001:db8:77::/48"
-# Where sources that answer nothing may come from; the rest of the address space is spoofed as well.
+# The addresses of sources that never answer; spoofed sources come from the rest of the address space as well.
 SERVER_END: Final = Side("lab-in", "02:00:00:00:01:01", "", "")
 CLIENT_END: Final = Side("lab-out", "02:00:00:00:01:02", "", "")
 _CLIENT_PORTS: Final = "1024 65535"
@@ -32,7 +32,7 @@ class Ground:
     """Three namespaces: `server` and `client` with real kernels, and between them the two ends of the wire.
 
     `inlet` sends frames straight to the server; `outlet` is the client's own device. A server's answers to any source
-    but the client's own addresses and REAL_V4, REAL_V6 go to a hardware address that nobody has.
+    but the client's own addresses and REAL_V4, REAL_V6 go to an unused hardware address.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -67,7 +67,7 @@ class Ground:
         self.client.set_sysctls({"net.ipv4.ip_local_port_range": _CLIENT_PORTS})
 
     def close(self) -> None:
-        """End every process and let go of the namespaces. More than once is fine."""
+        """End every process, and close the namespaces. May be called more than once."""
         if (wire := getattr(self, "wire", None)) is not None:
             wire.close()
         while self._hosts:

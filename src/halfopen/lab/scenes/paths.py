@@ -100,7 +100,7 @@ def output_rule(at: Stage) -> None:
 @entry("no-route", "the server has no route back to one prefix", "no-route-back")
 def no_route(at: Stage) -> None:
     ill, _ = _two_prefixes(at, at.pick(1024, 4096))
-    # A blackhole is not told by any counter: the SYN is dropped in silence.
+    # Not a blackhole route: with that, SYNs are dropped without any counter.
     kind = at.pick("unreachable", "prohibit")
     run(at.server, f"route add {kind} {ill}\n")
     at.until(lambda: at.moved("ListenDrops") > 30, "SYNs were dropped", 30)

@@ -91,7 +91,7 @@ class _Program:
         return value
 
     def end(self) -> None:
-        """End it. One that was stopped goes as well."""
+        """End it, also if it is stopped."""
         if self.process.poll() is None:
             self.process.kill()
         self._host.end(self.process)
@@ -142,7 +142,7 @@ class App(_Program):
             _until(lambda pid=pid: _state(pid) == "T")  # type: ignore[misc]
 
     def go_on(self) -> None:
-        """Have the stopped ones go on."""
+        """Let stopped workers continue."""
         for pid in self.stopped:
             os.kill(pid, signal.SIGCONT)
         self.stopped.clear()

@@ -1,4 +1,4 @@
-"""Frames of no client: SYNs at a steady rate, from sources and towards ports as drawn."""
+"""Raw SYNs at a steady rate, from drawn sources and towards drawn ports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from halfopen.lab.sender import Sender
 MAX_S: Final = 600.0
 MAX_RATE: Final = 50_000.0
 _TICK_S: Final = 0.004
-# Addresses that no spoofed SYN may come from: they are real here, or no kernel takes them.
+# Addresses that are not used as spoofed sources: real clients have them, or kernels refuse them.
 _NOT_SPOOFED: Final = (0, 10, 100, 127, 172, 192, 198)
 _LAST_UNICAST: Final = 223
 
@@ -33,7 +33,7 @@ Draw = Callable[[np.random.Generator, int], Bytes]
 
 
 def spoofed(v6: bool) -> Draw:
-    """Sources drawn from the whole address space, none twice but by chance."""
+    """Sources drawn from the whole address space; repetitions are rare."""
 
     def draw(rng: np.random.Generator, n: int) -> Bytes:
         if v6:
@@ -97,7 +97,7 @@ class Raw(Background):
                 self._stop.wait(max(_TICK_S, (self.sent + 1) / self._rate - (time.monotonic() - begun)))
 
     def _follow(self, sender: Sender) -> None:
-        """What is done about the answers: nothing."""
+        """Hook for subclasses that react to answers."""
 
     def _seqs(self, source_port: NDArray[np.uint16]) -> NDArray[np.uint32]:
         return self._rng.integers(0, 2**32, size=len(source_port), dtype=np.uint32)
@@ -112,7 +112,7 @@ class Raw(Background):
         return made
 
     def _readdress(self, frames: Bytes, port: NDArray[np.uint16]) -> None:
-        """Give frames other destination ports, and mend their checksums (RFC 1624)."""
+        """Change the destination ports of frames, and update their checksums (RFC 1624)."""
         at = self._path.tcp_offset
         delta = port.astype(np.int64) - self._path.port
         check = (frames[:, at + 16].astype(np.int64) << 8) | frames[:, at + 17]
@@ -121,6 +121,6 @@ class Raw(Background):
         frames[:, at + 16], frames[:, at + 17] = check >> 8, check & 0xFF
 
     def stop(self) -> int:
-        """End it now; how many SYNs were sent. Raises: what went wrong meanwhile."""
+        """End it now. Returns how many SYNs were sent. Raises: the error in `failed`."""
         self._end()
         return self.sent

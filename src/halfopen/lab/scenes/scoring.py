@@ -1,4 +1,4 @@
-"""Scores a verdict by what was measured in the scene, never by the rules that made it. Pure."""
+"""Scores a verdict by measurements in the scene, independently of the rules that made it. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from halfopen.core.errors import UsageError
 from halfopen.core.units import duration_s
 from halfopen.lab.scenes.truth import Truth
 
-# The ids that name a cause. Every other id is an effect, a note on the reading, or unknown here.
+# The ids that name causes. Other ids are effects, notes on the reading, or unknown here.
 CAUSES: Final = frozenset(
     {
         *("spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan", "slow-path", "synacks-lost"),
@@ -111,12 +111,12 @@ def _true(truth: Truth, id: str) -> bool:
 
 
 def nobody_there(truth: Truth) -> bool:
-    """Whether some of those half-open have no client that will ever answer."""
+    """Whether some half-open connections have no client that will ever answer."""
     return truth.hostile or any(not stream.honest for stream in truth.streams)
 
 
 def _accuses(truth: Truth, reason: dict[str, Any]) -> bool:
-    """Whether the finding calls traffic hostile although nobody is, or names as silent a source that completes
+    """Whether the finding calls traffic hostile although none is, or calls a source silent that completes
     handshakes.
     """
     if not means(reason["id"]) & HOSTILE:

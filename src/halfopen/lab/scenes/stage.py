@@ -34,7 +34,7 @@ _HOSTILE_V6: Final = "2001:db8:6600::/40"
 
 
 def _kernel_counters() -> dict[str, int]:
-    # Read without the product's reader, which is judged by what is read here.
+    # Not by the product's own reader, as that is what the scenes test.
     with open("/proc/thread-self/net/dev", encoding="ascii") as f:
         devices = [line.partition(":")[2].split() for line in f if ":" in line]
     made = {"DeviceRxDropped": sum(int(columns[3]) for columns in devices)}
@@ -47,11 +47,13 @@ def _kernel_counters() -> dict[str, int]:
 
 
 class Stage:
-    """A server and a client with a wire, and the verbs that scenes are written in; what is drawn comes from `seed`."""
+    """A server and a client with a wire, and the operations that scenes are made of. Random numbers come from
+    `seed`.
+    """
 
     def __init__(self, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
-        self.rng = random.Random(f"{name} {seed}")  # noqa: S311 - repeatable is what is wanted
+        self.rng = random.Random(f"{name} {seed}")  # noqa: S311 - it must be repeatable
         self.family = self.rng.choice((4, 4, 6, "mapped"))
         self.causes: tuple[str, ...] = ()
         self.also: tuple[str, ...] = ()
@@ -92,7 +94,7 @@ class Stage:
         v6 = self.family == 6
         home = (_HOSTILE_V6 if v6 else _HOSTILE_V4) if hostile else ("2001:db8:77::/48" if v6 else "10.64.0.0/10")
         net = ipaddress.ip_network(home)
-        # At least one part in 16 apart, so that what is drawn never overlaps.
+        # At least a sixteenth apart, so that prefixes never overlap.
         places = [k for k in range(16) if (hostile, k) not in self._taken]
         k = self.rng.choice(places)
         self._taken.add((hostile, k))
@@ -129,7 +131,7 @@ class Stage:
         self.wire.add(WireRule(client=client, delay_s=seconds / 2, spread_s=spread_s / 2, jitter_s=seconds / 20))
 
     def silent(self, app: App, kind: str, rate: float, prefixes: tuple[str, ...] = (), addresses: int = 1) -> raw.Raw:
-        """SYNs that nobody follows up, sent straight to the server. kind: "spoofed", "few" or "prefix"."""
+        """SYNs without a following ACK, sent straight to the server. kind: "spoofed", "few" or "prefix"."""
         draw = raw.within(list(prefixes), addresses) if prefixes else raw.spoofed(self.family == 6)
         return self._send(self.ground.inlet, SERVER_END.mac, draw, kind, rate, (app.port,), prefixes)
 
@@ -206,7 +208,7 @@ class Stage:
             time.sleep(_POLL_S)
 
     def wait(self, seconds: float) -> None:
-        """Let the scene run for this long, because what is to be seen needs a past."""
+        """Let the scene run for this long, so that there is a history to see."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
@@ -231,19 +233,20 @@ class Stage:
         return found
 
     def _waiting(self) -> bytes:
-        """The addresses of connections that nobody has accepted yet: their inode is 0."""
+        """The addresses of connections that were not accepted yet: their inode is 0."""
         rows = self._ss("-Htne", "state", "established", "state", "close-wait")
         waiting = [row.split() for row in rows if " ino:0 " in row]
         # State, receive and send queue, local, peer.
         return b"".join(packed(row[4].rpartition(":")[0].strip("[]")) for row in waiting)
 
     def ready(self) -> None:
-        """From now on there is something to see."""
+        """Mark the moment from which there is something to see."""
         self.ready_at = time.monotonic()
 
     def truth(self) -> Truth:
         """The truth now, measured."""
-        # The handshakes begun are read first, so a client that finishes meanwhile is not taken for one that cannot.
+        # Read the handshakes that began before those that finished, so that a client that finishes in between does not
+        # seem to have failed.
         began = [clients.truth() for clients in self.clients]
         now, begun = self.counters(), self._begun
         served = []

@@ -18,7 +18,7 @@ _GONE_S: Final = 2.0
 
 
 class Throttle:
-    """Holds `pids` to `share` of one CPU. Raises: Unsupported where no cgroup can be made here."""
+    """Limits `pids` to `share` of one CPU. Raises: Unsupported if no cgroup can be created here."""
 
     def __init__(self, pids: list[int], share: float) -> None:
         """share: of one processor, from 0 to 1. Raises: Unsupported."""
@@ -74,7 +74,7 @@ def _text(path: Path) -> str:
 
 
 def _sweep(home: Path) -> None:
-    """Remove what a lab that was killed left here."""
+    """Remove cgroups that killed labs left here."""
     for left in home.glob(f"{_NAME}*"):
         owner = left.name[len(_NAME) :].split("-")[0]
         if not os.path.exists(f"/proc/{owner}"):

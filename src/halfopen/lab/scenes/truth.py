@@ -72,11 +72,11 @@ class Truth(Struct, frozen=True):
 
     @property
     def hostile(self) -> bool:
-        """Whether anybody sends SYNs that nobody will follow up."""
+        """Whether there are SYNs whose senders will never complete the handshake."""
         return any(silent.sent for silent in self.silent)
 
     def completes(self, prefix: str) -> int:
-        """How many handshakes of real clients from within a prefix finished, or of whose prefix it is a part."""
+        """How many handshakes finished of real clients whose prefix overlaps this one."""
         asked = ipaddress.ip_network(prefix, strict=False)
         return sum(
             n

@@ -1,6 +1,6 @@
 """A scene's clients: real sockets, many addresses, arrivals as drawn. Standard library only, run by its path.
 
-`visitors.py PARENT` reads its description from stdin. It ends when stdin does, or when it has run its time.
+`visitors.py PARENT` reads its description from stdin. It ends when stdin is closed or its time is up.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Visitors:
 
     def _source(self) -> str:
         net, n = self._rng.choice(self._nets), self._want["addresses"]
-        # Spread over the whole prefix, the same addresses again and again when there are few.
+        # Spread over the whole prefix; addresses repeat if there are few.
         k = self._rng.randrange(n) * 2654435761 if n > 1 else 0
         return str(net.network_address + (1 + k % max(1, net.num_addresses - 2) if net.num_addresses > 1 else 0))
 
     def _open(self, now: float) -> None:
         try:
             s = socket.socket(self._family, socket.SOCK_STREAM)
-        except OSError:  # out of descriptors: a client that never was
+        except OSError:  # out of descriptors: this client is skipped
             self._add(LATE)
             return
         s.setblocking(False)
@@ -103,7 +103,7 @@ class Visitors:
                 self._next_at += 0.0 if self._started % want["burst"] else want["every_s"]
             else:
                 self._next_at += self._rng.expovariate(want["rate"])
-        # This machine does not keep up: what is late is not made up for by a burst.
+        # This machine does not keep up: skip late clients rather than start them in a burst.
         if now - self._next_at > 0.5:
             self._add(LATE, int((now - self._next_at) * 1000))
             self._next_at = now
@@ -111,7 +111,7 @@ class Visitors:
     def _changed(self, fd: int, event: int, now: float) -> None:
         s, began, connected = self._here[fd]
         if connected:
-            # The server spoke or left: nothing to read is expected, so the connection is over.
+            # No data is expected: the server has answered or closed, so the connection is done.
             self._end(fd)
             return
         if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or event & (select.EPOLLERR | select.EPOLLHUP):
@@ -179,7 +179,7 @@ def main() -> None:
     if os.getppid() != int(sys.argv[1]):
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A busy machine must not make a scene of its own.
+    # Run at a better priority, so that a busy machine does not create trouble that is not part of the scene.
     try:
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     except OSError:

@@ -1,7 +1,7 @@
 """The process that carries frames between two packet sockets: `python -m halfopen.lab.wire.carrier`.
 
 Standard input: one line that names the descriptors, the seed and the rules, then one line of rules for each change.
-It ends when standard input does, or after ten minutes.
+It ends when standard input is closed, or after ten minutes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Batch:
 
 
 class Held:
-    """Frames under way: one slot each, with the time at which it is due."""
+    """Frames in transit: one slot each, with the time at which it is due."""
 
     def __init__(self) -> None:
         self._frames = np.zeros((HELD, FRAME), dtype=np.uint8)
@@ -104,7 +104,7 @@ class Held:
         return len(frames) - n
 
     def take(self, now: float) -> tuple[NDArray[np.intp], float]:
-        """The slots (n,) that are due, in order, and by how many seconds the latest of them is late."""
+        """The slots (n,) that are due, in order, and the greatest delay among them, s."""
         slots = np.flatnonzero(self._due <= now)
         if not len(slots):
             return slots, 0.0
@@ -122,7 +122,7 @@ class Held:
         self._free.extend(slots.tolist())
 
     def next_s(self) -> float:
-        """When the next frame is due, in s of the monotonic clock; infinity where none is under way."""
+        """When the next frame is due, in s of the monotonic clock; infinity if none is in transit."""
         return float(self._due.min())
 
 
@@ -166,7 +166,7 @@ class Carrier:
                 self._held.send(slots, self._out, {True: self._server, False: self._client})
                 self._page[CARRIED] += np.uint64(len(slots))
                 self._page[LATE_US] = max(self._page[LATE_US], np.uint64(late_s * 1e6))
-            # Frames that come one by one cost the most: let a few gather.
+            # Single frames are the most expensive ones: let a few gather.
             time.sleep(_TICK_S)
 
     def _control(self, text: bytes) -> bytes:
@@ -194,7 +194,7 @@ class Carrier:
 
 
 def main() -> None:
-    # First among equals: on a busy machine a frame that waits for this process is a longer way than was drawn.
+    # A better priority: on a busy machine, waiting for this process would lengthen the drawn delays.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     carrier = Carrier(json.loads(sys.stdin.buffer.raw.readline()))  # type: ignore[union-attr]

@@ -100,7 +100,7 @@ def parse(frames: Bytes, lengths: NDArray[Any], inward: bool) -> ParsedFrames:
     row = np.arange(len(frames))
     flags = frames[row, tcp + 13]
     payload = lengths.astype(np.int64) - tcp - (frames[row, tcp + 12] >> 4).astype(np.int64) * 4
-    # Short frames are padded by nobody on a veth, so what follows the header is payload.
+    # On a veth short frames are not padded, so everything after the header is payload.
     kind = np.full(len(frames), 3, dtype=np.int8)
     kind[(payload > 0) | (flags & _FIN != 0)] = 4
     kind[flags & (_SYN | _ACK) == _SYN] = 1
@@ -120,7 +120,9 @@ def parse(frames: Bytes, lengths: NDArray[Any], inward: bool) -> ParsedFrames:
 
 
 class WireRules:
-    """Rules in order, compiled: the last that gives a delay gives it; each that loses may lose."""
+    """Rules in order, compiled. The last matching rule with a delay determines the delay; each rule with a
+    loss may lose.
+    """
 
     def __init__(self, rules: list[WireRule], seed: int) -> None:
         self._rules = rules

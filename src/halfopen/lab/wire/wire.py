@@ -40,7 +40,7 @@ _FOR_THE_CLIENT: Final = (
 
 
 def finish_checksums(host: LabHost) -> None:
-    """Have the host's kernel finish the checksums of its frames itself: a veth leaves them to a card that is not there.
+    """Make the host's kernel compute the checksums of its frames: a veth leaves them to hardware, which does not exist.
 
     Raises: Unsupported.
     """
@@ -149,12 +149,12 @@ class Wire:
 
     @property
     def refused(self) -> int:
-        """How many there was no room for, or that were too long."""
+        """How many frames were too long, or found no room."""
         return self._count(carrier.REFUSED)
 
     @property
     def late_s(self) -> float:
-        """The most that a frame was later than the rules say: how far the machine fell behind."""
+        """The greatest delay of a frame beyond its rules, s: how far the machine fell behind."""
         return self._count(carrier.LATE_US) / 1e6
 
     def lost(self, rule: WireRule) -> int:
@@ -162,7 +162,7 @@ class Wire:
         return self._count(carrier.RULES + self.rules.index(rule))
 
     def close(self) -> None:
-        """End the process; what is under way is lost."""
+        """End the process; frames in transit are lost."""
         process, self._process = self._process, None
         if process is not None:
             self._host.end(process)
