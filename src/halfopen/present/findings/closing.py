@@ -256,8 +256,8 @@ def _slow_reader(f: Finding) -> tuple[str, str]:
 
 @lead("requests-unread")
 def _requests_unread(f: Finding) -> tuple[str, str]:
-    values = {"owner": _owner(f), "connections": _connections(f), "n": f.count("with_unread")}
-    brief = tr("{owner} does not read what its clients sent: {n:,} of {connections}", **values)
+    values = {"owner": _owner(f), "connections": _connections(f)}
+    brief = tr("{owner} does not read what its clients sent: {connections}", **values)
     nothing = tr("nothing came for {time} or longer", time=lasted(f.number("youngest_s")))
     why = tr("its event loop or threads are stuck or too busy")
     return brief, listed([nothing, _awaits(f) or _handed(f) or why])

@@ -55,9 +55,14 @@ def holder_stopped(e: Evidence) -> Iterator[Hit]:
         count = sum(one.with_unread if one.signature is Signature.IDLE else one.count for one in groups)
         why = "" if e.closing is None else e.closing.sockets.stopped[pid]
         told = Fact("state", why) if len(why) == 1 else Fact("frozen", why)
-        facts = tuple(Fact("sockets", count) if fact.name == "sockets" else fact for fact in who(e, groups[0]))
         level = Level.WARNING if count >= FEW_SOCKETS else Level.NOTICE
-        yield Hit(level, (*facts, told), cures=(_go_on(groups[0], why), *show_sockets(e, groups[0])))
+        facts = (*_numbering(who(e, groups[0]), count), told)
+        yield Hit(level, facts, cures=(_go_on(groups[0], why), *show_sockets(e, groups[0])))
+
+
+def _numbering(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
+    """The facts of a group with another number of connections: by that `watch` tells whether they are many."""
+    return tuple(Fact("sockets", count) if fact.name == "sockets" else fact for fact in facts)
 
 
 def _waits_for_it(group: SocketGroup) -> bool:
@@ -144,7 +149,7 @@ def requests_unread(e: Evidence) -> Iterator[Hit]:
         if has_unread_requests(group) and not is_stopped(e, group):
             facts, cures = _why(e, group, "requests-unread")
             level = Level.WARNING if group.with_unread >= FEW_SOCKETS else Level.NOTICE
-            yield Hit(level, (*who(e, group), Fact("with_unread", group.with_unread), *facts), cures=cures)
+            yield Hit(level, (*_numbering(who(e, group), group.with_unread), *facts), cures=cures)
 
 
 @rule(
