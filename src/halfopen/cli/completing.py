@@ -51,6 +51,14 @@ def listeners(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
     return [CompletionItem(name) for name in sorted(set(_listening())) if name.startswith(incomplete)]
 
 
+def scenes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The scenes of the lab, of a second one (NAME+NAME) as well."""
+    from halfopen.lab.scenes.scenes import listed
+
+    before, plus, begun = incomplete.rpartition("+")
+    return [CompletionItem(before + plus + one.name, help=one.title) for one in listed() if one.name.startswith(begun)]
+
+
 def _listening() -> Iterator[str]:
     for file, size in (("/proc/self/net/tcp", 8), ("/proc/self/net/tcp6", 32)):
         # Listeners come first; a million connections may follow. The last line is cut off where the reading ends.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from msgspec import Struct
 
-from halfopen.cli import signals
+from halfopen.cli import completing, signals
 from halfopen.cli.options import old_for_option
 from halfopen.core.errors import UsageError
 from halfopen.present import commands
@@ -61,7 +61,7 @@ class _Plan(Struct, frozen=True):
               help="Backlog of the listener (default: more than needed).")  # fmt: skip
 @click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True,
               help="Port of the listener.")  # fmt: skip
-@click.option("--scene", metavar="NAME",
+@click.option("--scene", metavar="NAME", shell_complete=completing.scenes,
               help="Set up one cause of trouble, or a healthy server, instead; list: name the scenes.")  # fmt: skip
 @click.option("--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Draw the rates, ports and delays of the scene from N.")  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from halfopen.cli import saying
+from halfopen.cli import completing, saying
 from halfopen.cli.service_asking import ask
 from halfopen.cli.suggesting import Suggesting
 
@@ -122,7 +122,7 @@ def ack(incident: str, for_time: str | None, reason: str) -> None:
 
 
 @command.command()
-@click.argument("listener", metavar="[ADDR]:PORT")
+@click.argument("listener", metavar="[ADDR]:PORT", shell_complete=completing.listeners)
 @click.option("--for", "for_time", metavar="T", required=True, help="For this long, as in 1h (at most 30d).")
 @_reason_option
 def silence(listener: str, for_time: str, reason: str) -> None:

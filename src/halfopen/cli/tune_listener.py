@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from halfopen.cli import completing
 from halfopen.cli.options import one_netns_option, tune_reason_option
 from halfopen.cli.tune_words import ask, end, for_seconds, namespace, return_overdue, tell_risk
 
@@ -22,7 +23,7 @@ _MOST = 2**31 - 1
 
 
 @click.command()
-@click.argument("listener", metavar="[ADDR]:PORT")
+@click.argument("listener", metavar="[ADDR]:PORT", shell_complete=completing.listeners)
 @click.option("--backlog", metavar="N", type=click.IntRange(1, _MOST), help="Limit of both queues, as in listen(N).")
 @click.option(
     "--retries",
