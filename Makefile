@@ -6,7 +6,7 @@ SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check bench bpf bpf-verify man docs locale pictures dev format clean ready-run ready-dev ready-bpf ready-bench
+.PHONY: help demo test quick floors check bench bpf bpf-verify man docs locale pictures dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -20,6 +20,9 @@ test: ready-dev ## Run every test (as root, or where user namespaces are allowed
 
 quick: ready-dev ## Run the tests that need no kernel and no root (unit, golden), but for the slow ones.
 	@HALFOPEN_TEST_QUICK=1 $(PYTHON) -m pytest -n auto -m "not slow" tests/unit tests/golden $(ARGS)
+
+floors: ready-dev ## Run these with the oldest versions of the libraries that pyproject.toml allows.
+	@$(PYTHON) scripts/floors.py $(ARGS)
 
 check: ready-dev ## Lint, format, types, the import law, and that tables and eBPF objects fit their sources.
 	@$(PYTHON) -m ruff check $(SOURCES)
