@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.model.closing_addresses import peer_ids, remote_text
 from halfopen.core.model.closing_ages import StateAges, ages
-from halfopen.core.model.closing_kinds import Signature, signatures, unanswered
+from halfopen.core.model.closing_kinds import Signature, may_trickle, signatures, unanswered
 from halfopen.core.model.closing_ports import Destination, destinations_of, ports_given_up
 from halfopen.core.model.numbering import numbered
 from halfopen.core.sample.closing import (
@@ -69,7 +69,8 @@ class SocketGroup(Struct, frozen=True):
     are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all; with_unread: how many
     have any unread. alike: the share that received about as many bytes as the usual one. keepalive: how many have it
     on. retransmits: the most of one,
-    or its most unanswered probes of a closed window. unanswered: in CLOSE_WAIT, sent nothing since the last data came.
+    or its most unanswered probes of a closed window. unanswered: in CLOSE_WAIT, sent nothing since the last data came;
+    trickles: may have sent some after the FIN came.
     awaiting: in ESTABLISHED, nothing came since the last data was sent. came, left: since the look before; None after
     one look. moved: of them, had data either way since then; went_on: of those, the ones that were in this state
     before. opened: of those that came, not there in any state before; reused: there before, and had data in the second
@@ -97,6 +98,7 @@ class SocketGroup(Struct, frozen=True):
     retransmits: int
     members: NDArray[np.intp]
     unanswered: int = 0
+    trickles: int = 0
     with_unread: int = 0
     awaiting: int = 0
     peers: int = 1
@@ -269,6 +271,7 @@ def _group(
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
         retransmits=int(np.max(np.where(rows["timer"] == PROBE, rows["probes"], rows["retransmits"]))),
         members=members,
+        trickles=int(np.count_nonzero(may_trickle(rows))) if now.rows["state"][at] == CLOSE_WAIT else 0,
         with_unread=int(np.count_nonzero(rows["unread"])),
         unanswered=int(np.count_nonzero(unanswered(rows))) if now.rows["state"][at] == CLOSE_WAIT else 0,
         awaiting=_awaiting(rows) if now.rows["state"][at] == ESTABLISHED else 0,

@@ -62,6 +62,7 @@ _LEFT_S: Final = 5.0
 SILENT_RETRANSMITS: Final = 4
 # Data that came this shortly before the FIN came with it.
 _FAREWELL_MS: Final = 200
+_A_WHILE_MS: Final = 1000
 # A zero window that lasts shorter is usual.
 _PROBED_S: Final = 2.0
 
@@ -158,6 +159,16 @@ def _mark_silent(
     mark(which & (timer == RETRANSMIT) & (retransmits >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
     # Probes are counted up while they are not answered (icsk_probes_out).
     mark(which & (timer == PROBE) & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
+
+
+def may_trickle(rows: Any) -> NDArray[np.bool_]:
+    """Which of N connections in CLOSE_WAIT may have been sent data after the FIN came, (N,): that was a while after the
+    client asked, and the last ACK may be of it. rows: as for `unanswered`.
+    """
+    limit_ms = np.uint32(_A_WHILE_MS)
+    acked = rows["sent_ms"] <= rows["heard_ms"] + limit_ms
+    found: NDArray[np.bool_] = (rows["flags"] & SENT != 0) & acked & (rows["received_ms"] >= rows["sent_ms"] + limit_ms)
+    return found
 
 
 def unanswered(rows: Any) -> NDArray[np.bool_]:

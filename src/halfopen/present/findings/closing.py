@@ -68,7 +68,13 @@ def _files(f: Finding) -> str:
 @lead("close-wait-leak")
 def _close_wait_leak(f: Finding) -> tuple[str, str]:
     values = {"owner": _owner(f), "connections": _connections(f)}
-    if f.has("end_read"):
+    if f.has("may_send"):
+        brief = tr(
+            "{owner} read the end of {connections} and keeps them: it leaks descriptors, or still sends to them now "
+            "and then",
+            **values,
+        )
+    elif f.has("end_read"):
         brief = tr("{owner} leaks descriptors: it read the end of {connections} and never closed them", **values)
     else:
         brief = tr("{owner} leaks connections: {connections} in CLOSE_WAIT, and none is closed", **values)

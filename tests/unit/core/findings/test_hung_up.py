@@ -60,7 +60,14 @@ def test_unanswered_clients_are_a_warning_once_more_come_and_none_is_closed() ->
 def test_a_server_that_goes_on_sending_to_half_closed_clients_does_not_leak() -> None:
     """One look cannot tell a pause of it from a leak; two can."""
     rows = [{**ANSWERED, "sent_ms": 12_000, "heard_ms": 12_000, "inode": 1000 + i} for i in range(12)]
-    assert [one.id for one in found(rows)] == ["close-wait-leak"]
+    [one] = found(rows)
+    assert (one.id, one.level) == ("close-wait-leak", Level.NOTICE)
+    assert "or still sends" in told(one)
+    assert command(one.cures[0]) == "halfopen closing --for 10s"
+    assert "shutdown" not in " ".join(map(command, one.cures))
+    # More come, and none is closed.
+    [one] = found(rows, rows[:5])
+    assert one.level is Level.WARNING
     before = [{**row, "sent_ms": 14_000, "heard_ms": 14_000} for row in rows]
     now = evidence(sockets(*rows), sockets(*before, at_s=80.0), ports=(8080,))
     assert not judged(now).findings

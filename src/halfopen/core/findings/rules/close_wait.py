@@ -99,7 +99,8 @@ def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and either there are 10 or "
     "more and the program opens about as many as come without using any again, or there are 50 "
     "or more (after one look: 50 or more whose ages are spread evenly); or accepted by a program "
-    "that read the end (nothing is unread) more than 10 s ago, answered what was asked, and leaves few others unread",
+    "that read the end (nothing is unread) more than 10 s ago, answered what was asked, and leaves few others unread "
+    "(a notice where the answer left a while after the request, and may still go on)",
     unless="all are of one age and none comes, as in an idle pool; or some are closed again; or data is still sent to "
     "a client that closed only its half",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
@@ -112,8 +113,14 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
         facts = who(e, group)
         if group.signature is Signature.END_READ:
             facts = (*facts, Fact("end_read", 1))
-        cures = (*show_sockets(e, group), *change_sockets(e, group, SHUT_DOWN, "close-wait-leak"))
-        yield Hit(by_growth(e, group), facts, rules_out=("close-wait-idle-pool",), cures=cures)
+        level, cures = by_growth(e, group), show_sockets(e, group)
+        if group.incoming and 2 * group.trickles >= group.count:
+            # To a client that closed only its half data may go now and then.
+            facts, cures = (*facts, Fact("may_send", 1)), (*look_twice(e, "close-wait-leak"), *cures)
+            level = level if group.came or level is Level.CRITICAL else Level.NOTICE
+        else:
+            cures += change_sockets(e, group, SHUT_DOWN, "close-wait-leak")
+        yield Hit(level, facts, rules_out=("close-wait-idle-pool",), cures=cures)
 
 
 @rule(
