@@ -10,6 +10,7 @@ from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.detection import Because
 from halfopen.core.policy.look import Look
 from halfopen.present.findings.cures import command, next_commands
+from halfopen.present.findings.words import lasted
 from halfopen.present.language import listed, tr
 
 
@@ -69,6 +70,14 @@ def still(n: int, *, connections: bool, gone: str = "") -> str:
     if connections:
         return tr("connections are closed and opened as usual again")
     return tr("nothing listens any more") if gone else tr("{n:,} half-open", n=n)
+
+
+def ended(now: str, seconds: float, peak: int) -> str:
+    """How an alarm ended: as it is now, after so long, with a peak where anything was half-open."""
+    time = lasted(round(max(0.0, seconds)))
+    if not peak:
+        return tr("{now}, after {time}", now=now, time=time)
+    return tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time, peak=peak)
 
 
 def explaining(verdict: Verdict, cause: str, subject: Subject) -> Finding | None:

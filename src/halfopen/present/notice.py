@@ -13,7 +13,7 @@ from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.incidents import Incident, ReleasesMade
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.units import printable
-from halfopen.present.alarm_words import because, sign, still, title
+from halfopen.present.alarm_words import because, ended, sign, still, title
 from halfopen.present.chosen_words import rephrased
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted
@@ -59,15 +59,15 @@ def _title(told: ToldIncident) -> str:
     if told.state is not NoticeState.RESOLVED:
         word = tr("RISING") if told.state is NoticeState.RISING else tr("ALARM")
         told_of = _cause(one) if one.about_connections else listed([_cause(one), _sign(told)])
-        return f"{word} {_place(told)}: {told_of}"
-    head, time_ = f"{tr('CLEAR')} {_place(told)}: ", lasted(round(max(0.0, one.lasted_s)))
+        return f"{word} {_place(told)}{tr(': ')}{told_of}"
+    head = f"{tr('CLEAR')} {_place(told)}{tr(': ')}"
     if one.alarm_s is None:
-        return head + tr("it passed after {time}, no alarm", time=time_)
+        return head + tr("it passed after {time}, no alarm", time=lasted(round(max(0.0, one.lasted_s))))
     if one.gone == "namespace":
         now = tr("the network namespace {name} is gone", name=printable(one.where.name))
     else:
         now = still(told.waiting, connections=one.about_connections, gone=one.gone)
-    return head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time_, peak=one.peak.most)
+    return head + ended(now, one.lasted_s, one.peak.most)
 
 
 def _cause(incident: Incident) -> str:
@@ -117,7 +117,7 @@ def _message(told: ToldIncident, summary: str) -> Iterator[str]:
     if not over:
         if one.about_connections:
             yield tr("Connections concerned: {n:,} now, {peak:,} at most.", n=told.waiting, peak=one.peak.most)
-        else:
+        elif told.waiting or one.peak.most:
             yield tr("Half-open: {n:,} now, {peak:,} at most.", n=told.waiting, peak=one.peak.most)
     yield tr("Began: {time}.", time=_clock(one.began_s))
     if over:
@@ -133,7 +133,7 @@ def _message(told: ToldIncident, summary: str) -> Iterator[str]:
 def test_message(host: str) -> tuple[str, tuple[str, ...]]:
     """Title and lines of the message of `halfopen notify test`."""
     with spoken():
-        title = f"{tr('TEST')} {host}: {tr('this is a test, nothing is wrong')}"
+        title = f"{tr('TEST')} {host}{tr(': ')}{tr('this is a test, nothing is wrong')}"
         line = tr("`halfopen notify test` was run. Incidents of half-open connections will be told in this way.")
         return title, (line, tr("Sent: {time}.", time=_clock(time.time())))
 

@@ -36,7 +36,7 @@ from halfopen.core.reports import (
 from halfopen.core.units import printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
-from halfopen.present.alarm_words import because, explaining, proposed, sign, still
+from halfopen.present.alarm_words import because, ended, explaining, proposed, sign, still
 from halfopen.present.chosen_words import chosen, rephrased
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
@@ -246,7 +246,7 @@ class TextLines(Lines):
         if last is None and not any(now) and self.several and not self.every:
             return []
         grown = 0 if last is None else model.half_open - last[0][0]
-        change = f" ({grown:+,})" if grown else ""
+        change = tr(" ({n})", n=f"{grown:+,}") if grown else ""
         parts = [tr("{n:,} half-open{change}", n=model.half_open, change=change), *_more(model)]
         if accept:
             parts.append(tr("{n:,} in accept queues", n=accept))
@@ -298,8 +298,7 @@ class TextLines(Lines):
         else:
             head = self._head(model, tr("CLEAR"), action.where, action.listener)
             now = still(action.half_open, connections=action.listener == CONNECTIONS, gone=action.gone)
-        time = lasted(round(action.lasted_s))
-        line = head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time, peak=action.peak)
+        line = head + ended(now, action.lasted_s, action.peak)
         return [self._paint(_GREEN, part) for part in self._filled(line)]
 
     def _head(self, model: Model, word: str, where: Namespace, listener: Subject) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from halfopen.core.findings.finding import Finding, Level, Verdict
 from halfopen.core.model.model import build
 from halfopen.core.policy.actions import Look
-from halfopen.present.alarm_words import explaining, proposed
+from halfopen.present.alarm_words import ended, explaining, proposed
 from rows import listener, sample
 
 VIEWS = {view.port: view for view in build(sample([], [listener(port=port) for port in (8080, 9000)])).views}
@@ -45,3 +45,9 @@ def test_trouble_of_the_namespace_is_explained_by_any() -> None:
     flood = verdict(finding("spoofed-flood", 8080))
     assert explaining(flood, "", None) is flood.findings[0]
     assert proposed(flood, flood.findings[0], None, "self") == ["halfopen release --all"]
+
+
+def test_an_alarm_in_which_nothing_was_half_open_had_no_peak() -> None:
+    """That of a full accept queue ended `with a peak of 0`."""
+    assert ended("0 half-open", 20.4, 0) == "0 half-open, after 20 s"
+    assert ended("0 half-open", 20.4, 700) == "0 half-open, after 20 s with a peak of 700"

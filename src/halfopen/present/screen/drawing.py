@@ -139,7 +139,16 @@ def _spaces(live: Live, state: ScreenState, columns: int, room: int) -> list[Sty
 
 
 def _said(live: Live, state: ScreenState, columns: int) -> list[StyledLine]:
-    """What is asked, typed, done or wrong, above the last line."""
+    """What is wrong, and what is asked, typed or done, above the last line."""
+    wrong = [told(live.trouble)] if live.trouble else []
+    if state.late_s:
+        wrong.append(tr("The last reading is {time} old", time=lasted(round(state.late_s))))
+    lines = [styled((text, "yellow")) for line in wrong for text in wrapped(line, columns, "  ")[:NOTICE_MOST]]
+    return [*lines, *_answered(state, columns)]
+
+
+def _answered(state: ScreenState, columns: int) -> list[StyledLine]:
+    """What is asked, typed, being done or came of it."""
     if state.question is not None:
         return _asked(state.question, columns)
     if state.typing:
@@ -153,12 +162,7 @@ def _said(live: Live, state: ScreenState, columns: int) -> list[StyledLine]:
         ]
     if state.working:
         return [styled((state.working, "bold cyan"))]
-    if state.notice:
-        return [styled((text, "bold")) for text in wrapped(printable(state.notice), columns, "")[:NOTICE_MOST]]
-    wrong = [told(live.trouble)] if live.trouble else []
-    if state.late_s:
-        wrong.append(tr("The last reading is {time} old", time=lasted(round(state.late_s))))
-    return [styled((text, "yellow")) for line in wrong for text in wrapped(line, columns, "  ")[:NOTICE_MOST]]
+    return [styled((text, "bold")) for text in wrapped(printable(state.notice), columns, "")[:NOTICE_MOST] if text]
 
 
 def _asked(question: Question, columns: int) -> list[StyledLine]:

@@ -166,14 +166,14 @@ def test_two_listeners_are_two_incidents(w: Watched) -> None:
 def test_texts_are_in_the_operators_language_and_logs_in_english(w: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "_preferred", "zh")
     one = w.alarm(cause="cannot-tell")
-    assert one.title == "告警 host :8080: 90 个新到连接中有 50 个未应答，平时约 1 个（告警阈值 20）"
+    assert one.title == "告警 host :8080：90 个新到连接中有 50 个未应答，平时约 1 个（告警阈值 20）"
     assert one.log == "ALARM host :8080: 50 of 90 arrivals unanswered, usually 1 (alarm at 20)"
     assert one.text[-1] == "事件编号：i-1"
     flood = w.decide(CauseChanged(SELF, HTTP, 70, "spoofed-flood", "cannot-tell", "i-1"), at_s=5.0)
-    assert flood.title.startswith("告警 host :8080: 伪造源地址的 SYN 洪泛；90 个新到连接")
+    assert flood.title.startswith("告警 host :8080：伪造源地址的 SYN 洪泛；90 个新到连接")
     assert flood.log.startswith("ALARM host :8080: SYN flood from forged addresses; 50 of 90")
     assert flood.cures[0] in next(line for line in flood.text if line.startswith("建议操作："))
     w.release(40)
     assert w.told[-1].actions == ("released 40 half-open connections older than 15 s",)
     assert "已处理：已释放 40 个半连接（已超过 15 秒）" in w.told[-1].text
-    assert w.clear().title.startswith("恢复 host :8080: ")
+    assert w.clear().title.startswith("恢复 host :8080：")

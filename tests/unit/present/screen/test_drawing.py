@@ -279,3 +279,16 @@ def test_ages_that_were_read_a_while_ago_are_shown_as_bounds_with_a_line_that_sa
     [row] = [line for line in screen.splitlines() if line.startswith("> :8080")]
     assert f"≤{oldest + 13.0:.1f} s" in row
     assert f" {oldest:.1f} s" in text(columns=80, rows=24)
+
+
+def test_what_came_of_a_key_does_not_hide_that_readings_stay_away() -> None:
+    """A line that a key left there stood for minutes where the service that reads was gone."""
+    live = made.live(trouble="service: it is gone")
+    for state in (
+        ScreenState(notice="Sorted by drops", late_s=18.0),
+        ScreenState(typing=True, late_s=18.0),
+        ScreenState(late_s=18.0).with_question(Question("Release these?")),
+    ):
+        screen = text(replace(state, late_s=18.0), live, columns=80, rows=24)
+        assert "service: it is gone" in screen
+        assert "The last reading is 18 s old" in screen
