@@ -1,10 +1,10 @@
 """Releasing with the door held: no victim can finish its handshake between the look and the destroy.
 
-A census finds the victims. Then each is given its cookie, by which SOCK_DESTROY will identify it, and the door is held
-for them: from then on none of them can complete. A second census, with the door held, shows which of them are
-half-open still. A request whose last ACK came in between is not: it was turned into a connection, or it waits for data
-(TCP_DEFER_ACCEPT) or for room in the accept queue, and the kernel says so (`acked`). The others are destroyed as they
-are met, and the door is opened again.
+A census finds the victims. The kernel is made to generate their cookies, by which SOCK_DESTROY identifies sockets, and
+the door is held: from now on none of the victims can complete. A second census, with the door held, shows which victims
+are still half-open. A request whose last ACK came in between is not: it has become a connection, or it waits for data
+(TCP_DEFER_ACCEPT) or for room in the accept queue, which the kernel marks (`acked`). The others are destroyed during
+that second walk, and the door is opened.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census, NamingCensus
 from halfopen.read.requests import kernel_code
 
-# Connections are passed over where others come and go around them; a few rounds find them all.
+# A walk may miss connections while others come and go; a few rounds find them all.
 MAX_ROUNDS: Final = 5
-# Up to this many victims are given their cookies one by one: asking for one takes as long as _ONE_OF of a dump.
+# Cookies of up to this many victims are asked for one by one. Asking for one takes as long as dumping _ONE_OF sockets.
 _FEW: Final = 16 * 1024
 _ONE_OF: Final = 6
-# The clock is read before the census, so a connection that was old enough for the first census is so for the second.
+# The clock is read before the census, so a connection that was old enough in the first census is so in the second.
 _SLACK_S: Final = 0.01
 
 
 class _Found(Struct):
-    """What a census found: how many requests in all, how many victims, and their `hashes`.
+    """What a census found: the number of requests, the number of victims, and the `hashes` of the victims.
 
-    rows, chains: of the victims, in parts, while there are no more than are to be kept. cookies: on their way to many.
+    rows, chains: of the victims, in parts, while they are few enough to be kept. cookies: being generated, for many.
     named: all have cookies already.
     """
 
@@ -66,8 +66,8 @@ class _Found(Struct):
         return sum(len(part) for part in self.hashes)
 
     def keep(self, rows: NDArray[Any], chains: NDArray[np.uint32], *, all_rows: bool) -> None:
-        """Keep rows (N,) REQUEST, and chains (N,), the hash chain of each. all_rows False: keep rows only while they
-        are few; of more, keep only the hashes.
+        """Keep victims: rows (N,) REQUEST, and the hash chain of each, (N,). all_rows False: only as long as they are
+        few; of more, keep only the hashes.
         """
         self.hashes.append(hashes(rows))
         if all_rows or self.kept <= _FEW:
@@ -78,9 +78,10 @@ class _Found(Struct):
 def _find(
     census: Census, meant: Meant, counts: ReleaseCounts, door: AnyDoor | None = None, stop: Stop | None = None
 ) -> _Found:
-    """The half-open requests that are meant: counted; with a door, as many kept as it takes at a time.
+    """Find and count the victims; with a door, keep as many as the door takes at a time.
 
-    Many are given their cookies meanwhile: by another census, from the beginning again, or by a dump beside this one.
+    For many victims, cookies are generated at the same time: by another census from the beginning, or by a dump in
+    parallel.
     """
     found, spared, untouched = _Found(named=isinstance(census, NamingCensus)), 0, 0
     left = meant.room(counts.matched)
@@ -142,7 +143,7 @@ def run(kill: socket, census: Census, door: AnyDoor, meant: Meant, counts: Relea
 
 
 def _as_of(meant: Meant, begun: float, slack_s: float = 0.0) -> Meant:
-    """Which were selected at `begun`: connections that came or reached the age limit later are not."""
+    """The selection as of `begun`, without connections that came or reached the age limit later."""
     return meant.older(time.monotonic() - begun - slack_s)
 
 
@@ -158,7 +159,7 @@ class _Round(Struct, frozen=True):
 
 
 def _round(of: _Round, found: _Found) -> int:
-    """Destroy those of the victims that are half-open still, with the door held; returns how many are left."""
+    """Destroy the victims that are still half-open, with the door held. Returns how many are left."""
     counts = of.counts
     few = found.few
     _give_cookies(of, found)

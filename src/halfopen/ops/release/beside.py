@@ -1,4 +1,4 @@
-"""Destroying on two threads with the door held: one of them goes on while the other looks for more victims."""
+"""Destroying with two threads while the door is held: one destroys while the other finds more victims."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Second:
 
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted."""
-        # Here, before any door is held: with what this imports, a watch that releases nothing is larger by 1 MB.
+        # Imported here, before a door is held: it takes 1 MB, which a watch that releases nothing does not need.
         from concurrent.futures import ThreadPoolExecutor
 
         self.kill = destroy.open_socket()
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="halfopen-second")
 
     def close(self) -> None:
-        """Let go of both."""
+        """End the thread and close the socket."""
         self.pool.shutdown()
         self.kill.close()
 
 
 @contextmanager
 def second() -> Iterator[Second | None]:
-    """None where there is one CPU. Raises: as `Second`."""
+    """A second thread; None on a machine with one CPU. Raises: as `Second`."""
     if len(os.sched_getaffinity(0)) < 2:
         yield None
         return
@@ -51,8 +51,8 @@ def second() -> Iterator[Second | None]:
 
 
 class Destroying:
-    """Destroys victims in batches, which the calling thread and the second one share. When the context ends, what waits
-    is dropped, and neither is at work.
+    """Destroys victims in batches, shared by the calling thread and the second one. At the end of the context, batches
+    that wait are dropped, and neither thread is working.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Destroying:
             self._counts.add(self._beside)
 
     def take(self, rows: NDArray[Any]) -> bool:
-        """Destroy these (dtype REQUEST, with cookies). About half may still wait for the second thread when it returns.
-        False when it was broken off: on request, or since the door has opened. Raises: as `doors.destroy`.
+        """Destroy these (dtype REQUEST, with cookies). About half may still wait for the second thread on return.
+        False: it was interrupted on request, or the door has opened. Raises: as `doors.destroy`.
         """
         parts = [rows[start : start + destroy.BATCH] for start in range(0, len(rows), destroy.BATCH)]
         self._waiting.extend(parts)
@@ -86,16 +86,16 @@ class Destroying:
                 return False
             try:
                 self._running = self._second.pool.submit(self._work, self._second.kill, self._beside)
-            except RuntimeError:  # no thread is to be had
+            except RuntimeError:  # no thread can be started
                 return self._work(self._kill, self._counts)
         return self._work(self._kill, self._counts, leave=len(parts) // 2)
 
     def finish(self) -> bool:
-        """As `take`, and none waits when it returns."""
+        """Destroy all that wait. Returns and raises as `take`."""
         return self._work(self._kill, self._counts) and self._joined()
 
     def _joined(self) -> bool:
-        """What the second thread came to, once it has ended."""
+        """Wait for the second thread, and return or raise its outcome."""
         running, self._running = self._running, None
         return running is None or running.result()
 

@@ -1,9 +1,9 @@
-"""Releasing without eBPF's census: by netlink alone, which does not tell who has answered.
+"""Releasing without the eBPF census: by netlink, which does not show who has answered.
 
-With a door (`ops.release.doors`): a dump finds the victims, the door is held for them, each is asked for once more and
-destroyed if it is half-open still. Without any, through a narrow window: a half-open connection that completes between
-look and destroy would be reset as an established one, because the child keeps its request's cookie. So the two are kept
-about a millisecond apart: one recv() of the dump, one send() of destroys.
+With a door (`ops.release.doors`), a dump finds the victims, the door is held for them, and each is looked up once more
+and destroyed if it is still half-open. Without a door there is a window: a connection that completes between look and
+destroy would be reset, because it keeps the cookie of its request. So the two are kept about a millisecond apart: each
+recv() of the dump is followed by a send() of destroys.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from halfopen.read import owners, procfs, sockdiag, timeouts
 from halfopen.read.listener_options import read_options
 from halfopen.read.requests import kernel_code
 
-# Destroying shortens the hash chains the dump is walking, so a pass may step over a few: the next finds them. Under a
-# flood every pass finds new ones, so there is an end to passes.
+# Destroying shortens the hash chains that the dump walks, so a pass may miss some victims, which the next one finds.
+# The number of passes is limited, as under a flood each finds new ones.
 MAX_PASSES: Final = 5
-# A timer that runs out after /proc was asked is at least 4 s long (one retransmission was sent before), and shows by
-# its length (`timing.waits`) for the first 2 of them.
+# A timer that is restarted after /proc was read runs for at least 4 s (one retransmission was sent before). For the
+# first 2 of them, its length shows that (`timing.waits`).
 _TIMEOUTS_KEEP_S: Final = 1.5
-# Moves once for each request that an ACK makes a deferred one (`tcp_check_req()`).
+# The counter of requests that became deferred by their last ACK (`tcp_check_req()`).
 _DEFERRED: Final = "TCPDeferAcceptDrop"
-# A slice that is older than this when it is to be destroyed is looked at again, this many at a time.
+# If a slice is older than this when its victims are to be destroyed, they are looked up again, this many at a time.
 _WINDOW_S: Final = 0.005
 _CLOSE_BATCH: Final = 128
 
@@ -52,10 +52,10 @@ _UPPER: Final = (
 
 
 class _Scene(Struct):
-    """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
+    """The facts needed before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
 
     may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
-    for every request. door: None where none can be held. upper: victims were chosen by ages that may be too high.
+    for every request. door: None: none can be held. upper: victims were chosen by ages that may be too high.
     """
 
     listeners: NDArray[Any]
@@ -76,8 +76,8 @@ class _Scene(Struct):
     _asked_at: float = -_TIMEOUTS_KEEP_S
 
     def begin(self, room: int | None = None) -> None:
-        """A pass begins, for `room` victims at most. Timeouts are asked for now, not between a look and its destroy."""
-        # Sockets may have come since the last pass, and the text costs by the socket.
+        """Begin a pass for at most `room` victims. Timeouts are read now, not between a look and its destroy."""
+        # Decided anew in each pass: the text of /proc costs time for each socket, and more may have come.
         self.exact = self.exact and timeouts.affordable(0, 0.0)
         if self.exact:
             self._asked_at = time.monotonic()
@@ -86,12 +86,12 @@ class _Scene(Struct):
         self.overflows.begin()
 
     def end(self, counts: ReleaseCounts) -> None:
-        """A pass is over: count what it spared."""
+        """End a pass: count the requests that it spared."""
         self.overflows.end(counts)
         counts.spared, counts.untouched = self.spared + counts.may_have_answered, self.untouched
 
     def close(self, counts: ReleaseCounts) -> None:
-        """Nothing more is looked at."""
+        """End the release."""
         self.overflows.close()
         self.deferred.close()
         counts.notes += self.overflows.notes()
@@ -99,9 +99,7 @@ class _Scene(Struct):
             counts.notes.append(_UPPER)
 
     def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Of rows (N,) REQUEST, those that are meant and do not show that they are deferred, (K,) REQUEST; at most
-        `room`.
-        """
+        """The selected rows among (N,) REQUEST that do not look deferred, (K,) REQUEST; at most `room`."""
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
         found = self.meant.select(rows, *by_timers(rows, self.cap_s, asked))
@@ -115,10 +113,10 @@ class _Scene(Struct):
         return meant
 
     def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
-        """Of N requests, (N,) REQUEST, just looked at, those that are certainly half-open, (K,) REQUEST.
+        """Of N requests that were just read, (N,) REQUEST, those that are certainly half-open, (K,) REQUEST.
 
-        On a listener that may defer, an ACK makes a request a deferred one and nothing shows that before its timer runs
-        out again: none is certain there, unless no request of the namespace was ever deferred.
+        On a listener that may defer, none is certain, unless no request of the namespace was ever deferred: an ACK
+        makes a request deferred, and nothing shows that before its timer runs out.
         """
         if self.may_defer and self.deferred.read() != 0:
             uncertain = np.isin(join.assign(victims, self.groups), self.may_defer)
@@ -145,7 +143,7 @@ def _scene(meant: Meant, calm: Calm | None, door: AnyDoor | None) -> _Scene:
 
 
 def _few(chosen: Filter) -> bool:
-    """Whether there are few enough requests to ask for the exact age of each, and an age is asked for."""
+    """Whether the filter has an age, and requests are few enough to determine it exactly."""
     if chosen.older_than_s is None:
         return False
     started = time.monotonic()
@@ -159,7 +157,7 @@ def _few(chosen: Filter) -> bool:
 
 
 def _pass(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> int:
-    """Walk the request sockets once and destroy the victims; returns how many there were."""
+    """Walk the request sockets once and destroy the victims. Returns how many there were."""
     before = counts.matched
     scene.begin(scene.meant.room(before))
     if scene.door is None:
@@ -171,7 +169,7 @@ def _pass(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> int
 
 
 def _behind(door: AnyDoor, kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> None:
-    """Collect victims, as many as the door takes at a time, and destroy them behind it."""
+    """Collect victims, as many as the door takes at a time, and destroy them while it is held."""
     waiting: list[NDArray[Any]] = []
     count = 0
     for _, rows in slices(scene.code, counts, stretch=None):
@@ -191,7 +189,7 @@ def _behind(door: AnyDoor, kill: socket, scene: _Scene, counts: ReleaseCounts, s
 def _held(
     door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop
 ) -> None:
-    """Hold the door for victims and destroy those that are half-open still; whatever is left comes in the next pass."""
+    """Hold the door for victims and destroy those that are still half-open; the rest is left to the next pass."""
     victims = np.concatenate(waiting, dtype=REQUEST)
     with door.held([hashes(victims)], [victims]):
         counts.held = not counts.windows_s
@@ -218,7 +216,7 @@ def _slice_by_slice(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: St
         if time.monotonic() - read_at < _WINDOW_S:
             counts.destroy(kill, victims, read_at)
             continue
-        # The walk to fill this slice took long: other namespaces share the hash, or the machine is busy.
+        # Filling this slice took long, as other namespaces share the hash or the machine is busy: look again.
         for start in range(0, len(victims), _CLOSE_BATCH):
             batch, read_at = victims[start : start + _CLOSE_BATCH], time.monotonic()
             still = destroy.look_again(kill, batch)
@@ -245,7 +243,7 @@ def run(
     calm: Calm | None = None,
     door: AnyDoor | None = None,
 ) -> None:
-    """Release what is meant, pass after pass. calm: what earlier readings tell of ignored ACKs."""
+    """Release the selected connections, in passes. calm: what earlier readings say about ignored ACKs."""
     scene = _scene(meant, calm, door)
     try:
         for _ in range(MAX_PASSES):

@@ -1,4 +1,4 @@
-"""Giving request sockets their cookies: the kernel does when it is first asked (`sock_diag_save_cookie()`)."""
+"""Generating the cookies of request sockets: the kernel does so when first asked (`sock_diag_save_cookie()`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from halfopen.wire import inet_diag
 
 
 def to_each(s: socket, rows: NDArray[Any]) -> None:
-    """Ask for rows (N,) REQUEST one by one, which gives each a cookie. Raises: KernelError."""
+    """Ask for rows (N,) REQUEST one by one, so that each gets a cookie. Raises: KernelError."""
     for start in range(0, len(rows), destroy.BATCH):
         batch = rows[start : start + destroy.BATCH].copy()
         batch["cookie"] = destroy.NO_COOKIE
@@ -25,8 +25,8 @@ def to_each(s: socket, rows: NDArray[Any]) -> None:
 
 
 class ToAll:
-    """Asks for all requests of the calling thread's namespace that an inet_diag filter lets through, in a dump whose
-    content is thrown away. It goes on in a thread, while the caller has other work.
+    """Generates the cookies of all requests of the calling thread's namespace that an inet_diag filter lets through, by
+    a dump whose content is discarded; in a thread, while the caller does other work.
     """
 
     def __init__(self, code: bytes, stop: Stop) -> None:
@@ -36,7 +36,7 @@ class ToAll:
         self._stop = stop
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="halfopen-cookies", daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread could be started: it is done at the end
+        with contextlib.suppress(RuntimeError):  # no thread could be started: `finish` does the work
             self._thread.start()
 
     def _run(self) -> None:
@@ -49,7 +49,7 @@ class ToAll:
             self._error = e
 
     def finish(self) -> None:
-        """Wait for its end. Raises: what went wrong."""
+        """Wait for the end of the dump. Raises: its error."""
         if self._thread.ident is None:
             self._run()
         else:

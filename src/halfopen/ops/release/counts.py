@@ -18,9 +18,9 @@ from halfopen.read import sockdiag
 
 
 class Stop(Struct):
-    """Ends a release after the batch at hand: when `asked` is set, or `within_s` (None: never) after the first destroy.
+    """Ends a release after the current batch: when `asked` is set, or `within_s` (None: never) after the first destroy.
 
-    Looking is not counted: however long it takes, each release gets on.
+    The time before the first destroy does not count, so that every release makes progress.
     """
 
     asked: threading.Event
@@ -28,7 +28,7 @@ class Stop(Struct):
     _began: float | None = None
 
     def begin(self) -> None:
-        """Something is about to be destroyed."""
+        """Start the time, before the first destroy."""
         if self._began is None:
             self._began = time.monotonic()
 
@@ -60,7 +60,7 @@ class ReleaseCounts(Struct):
     notes: list[str] = field(default_factory=list)
 
     def add(self, other: ReleaseCounts) -> None:
-        """Count what was counted elsewhere of the same release."""
+        """Add the counts of another part of the same release."""
         self.matched += other.matched
         self.released += other.released
         self.gone += other.gone
@@ -73,14 +73,14 @@ class ReleaseCounts(Struct):
     def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:
         """Destroy victims, (N,) REQUEST, and count the results.
 
-        read_at: when they were looked at (s, monotonic clock), where that leaves a window in which they may have
-        completed. An exception leaves the results so far counted.
+        read_at: when they were read (s, monotonic clock), if they may have completed since. On an exception, the
+        results so far are counted.
         """
         done = destroy.Counts()
         try:
             destroy.destroy(kill, victims, done)
         finally:
-            # Whatever breaks it off: what went before is counted.
+            # Count what was done, whatever interrupts it.
             self.released += done.released
             self.gone += done.gone
             self.failed += done.failed
@@ -98,14 +98,13 @@ def slices(code: bytes, counts: ReleaseCounts, *, stretch: int | None = 0) -> It
 
     stretch: 0 for each recv() on its own, as fresh as can be; None for long ones.
     """
-    # A socket of its own for each look: one that was broken off answers EBUSY to the next.
+    # A new socket for each dump: on a socket with an unfinished dump, the next one fails with EBUSY.
     with open_sock_diag() as look:
-        # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its
-        # own.
+        # The kernel fills the next slice when it hands out the last one, so a slice is as old as the recv() before.
         filled = asked = time.monotonic()
         for part in sockdiag.slices(look, code, stretch=stretch):
             counts.interrupted |= part.interrupted
-            # A look of its own is destroyed as a whole; of a long stretch, a copy would cost more than its pieces.
+            # A single recv() is destroyed as a whole; of a long stretch, copying would cost more than its pieces do.
             for rows in part.parts if stretch is None else (part.requests,):
                 yield filled, rows
             filled, asked = asked, time.monotonic()

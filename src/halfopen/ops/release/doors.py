@@ -1,7 +1,7 @@
-"""The two doors, one like the other: while one is held for connections, none of them can finish its handshake.
+"""The two doors behind one interface: while a door is held for connections, none of them can finish its handshake.
 
-By an eBPF program on the root of the cgroup tree (`change.door`); where eBPF is refused or that root is out of
-sight, as in a container, by nf_tables (`change.nft_door`).
+The first is an eBPF program on the root of the cgroup tree (`change.door`). Where eBPF is refused or that root is not
+visible, as in a container, nf_tables is used (`change.nft_door`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from halfopen.ops.release.steady import steady
 
 # More connections than any kernel has.
 _ANY: Final = 2**62
-# Where memory is short: a door this much smaller tells fewer others from held ones, and holds all the same.
+# If memory is short, a door this much smaller is used: it stops more other connections, but misses no held one.
 _SMALLEST: Final = 32
-# A door was loaded for a number that was estimated.
+# How many times more connections than estimated a preloaded door may be used for.
 _ROUGHLY: Final = 1.125
-# Namespaces in which a table could be made; asking at every reading of a watch would be much ado.
+# Namespaces in which a table could be made, so that a watch does not test it at every reading.
 _proven: Final[set[int]] = set()
 
 
@@ -42,30 +42,30 @@ class AnyDoor(Protocol):
     by_rows: bool
 
     def expect(self, count: int) -> None:
-        """Get ready, while the caller has other work, to be held for about that many connections."""
+        """Prepare for about `count` connections, while the caller does other work."""
 
     def close(self) -> None:
-        """Let go of what was got ready and not used."""
+        """Release what was prepared and not used."""
 
     def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Any:
         """A context in which it is held for connections. known: their `hashes`, arrays (n,); rows: (n,) REQUEST each,
         for a door that is held by_rows.
 
-        Whatever packet of theirs was let in before is through when it begins. Raises: HalfopenError.
+        When the context begins, packets that passed before have been processed. Raises: HalfopenError.
         """
 
     def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which of N requests (dtype REQUEST) it is held for at this moment, (N,)."""
+        """Which of N requests (dtype REQUEST) the door is held for now, (N,)."""
 
     def keep(self) -> bool:
-        """Go on holding it. False when it may have opened meanwhile: then nothing held before is certain."""
+        """Prolong the hold. False: the door may have opened since the last call, so connections may have completed."""
 
     def opened(self) -> bool:
-        """Whether it has opened, or may have."""
+        """Whether the door has opened, or may have."""
 
 
 class ByCgroup:
-    """By eBPF: for any number, and for as long as `keep` is called."""
+    """The door by eBPF: for any number of connections, as long as `keep` is called."""
 
     most = _ANY
     by_rows = False
@@ -79,7 +79,7 @@ class ByCgroup:
     def expect(self, count: int) -> None:
         """As `AnyDoor.expect`."""
         if self._ahead is None and count > USUAL:
-            with suppress(RuntimeError):  # no thread could be started: it is loaded when it is held
+            with suppress(RuntimeError):  # no thread could be started: the door is loaded when it is held
                 self._ahead = _Ahead(count)
 
     def close(self) -> None:
@@ -116,20 +116,20 @@ class ByCgroup:
 class _Ahead(threading.Thread):
     """Loads a large door."""
 
-    # No daemon: a thread still in libbpf when the interpreter ends would return to freed memory.
+    # Not a daemon thread: if the interpreter ended while it is in libbpf, it would return to freed memory.
     def __init__(self, count: int) -> None:
-        """Raises: RuntimeError where no thread can be started."""
+        """Raises: RuntimeError if no thread can be started."""
         super().__init__(name="halfopen-door")
         self._count = count
         self._made: Door | None = None
         self.start()
 
     def run(self) -> None:
-        with suppress(HalfopenError, MemoryError):  # raised where it is loaded again
+        with suppress(HalfopenError, MemoryError):  # the error is raised when the door is loaded again
             self._made = _large(self._count)
 
     def take(self, count: int) -> Door | None:
-        """The door, if it was loaded and does for that many connections; else it is closed."""
+        """The door, if it was loaded and is large enough; otherwise it is closed."""
         self.join()
         made, self._made = self._made, None
         if made is None or USUAL < count <= made.capacity * _ROUGHLY:
@@ -140,7 +140,7 @@ class _Ahead(threading.Thread):
 
 @contextmanager
 def _door(capacity: int, large: Door | None = None) -> Iterator[Door]:
-    """The one that is kept where it tells that many connections from others; a larger one goes after its use."""
+    """A door for `capacity` connections: the one that is kept, or a larger one, which is unloaded after its use."""
     if capacity <= USUAL:
         yield kept.get(Door)
         return
@@ -160,7 +160,7 @@ def _large(capacity: int) -> Door:
 
 
 class ByTable:
-    """By nf_tables: for some ten thousand, and for three seconds."""
+    """The door by nf_tables: for some ten thousand connections, and for three seconds."""
 
     most = nft_door.MOST
     by_rows = True
@@ -171,13 +171,13 @@ class ByTable:
         self._known = np.empty(0, dtype=np.uint64)
         here = os.stat("/proc/thread-self/ns/net").st_ino
         if here not in _proven or nft_door.refused():
-            # As in earnest, for nobody.
+            # A real one, without connections.
             nft_door.try_out()
             _proven.add(here)
         barrier()
 
     def expect(self, count: int) -> None:
-        """As `AnyDoor.expect`: a table is soon made."""
+        """As `AnyDoor.expect`: nothing to prepare, as a table is quickly made."""
 
     def close(self) -> None:
         """As `AnyDoor.close`."""
@@ -233,7 +233,7 @@ def destroy(door: AnyDoor, kill: socket, victims: NDArray[Any], counts: ReleaseC
 
 
 def door() -> AnyDoor:
-    """The door to be had in the calling thread's namespace. Raises: CannotHold, with why the better one is not."""
+    """The best door in the calling thread's namespace. Raises: CannotHold, with the reason against the eBPF door."""
     try:
         return ByCgroup()
     except HalfopenError as why:

@@ -1,4 +1,4 @@
-"""The connections that a release is meant for, as far as it has come."""
+"""The selection of a release, as far as it has come."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from halfopen.core.victims import Victims
 
 
 class Meant(Struct, frozen=True, eq=False):
-    """What the filter lets through, without those who are spared, and no more than `most` of them (None: all)."""
+    """The connections that the filter lets through, without spared clients, and at most `most` of them (None: all)."""
 
     filter: Filter
     sparing: Sparing = Sparing()
@@ -32,16 +32,16 @@ class Meant(Struct, frozen=True, eq=False):
         return victims.select(requests, self.filter, ages_s, may_have_answered, self.sparing, self.clients)
 
     def older(self, by_s: float) -> Meant:
-        """The same of connections that are older by so much."""
+        """The same selection with an age limit that is higher by `by_s`."""
         return replace(
             self, filter=replace(self.filter, older_than_s=max(0.0, (self.filter.older_than_s or 0.0) + by_s))
         )
 
     def room(self, tried: int) -> int | None:
-        """How many more may be released after that many were tried; None: any number."""
+        """How many more may be released after `tried` were tried; None: any number."""
         return None if self.most is None else max(0, self.most - tried)
 
 
 def meant_by(action: Release, clients: KnownClients | None) -> Meant:
-    """What a release is meant for. clients: who is a client, where it spares those."""
+    """The selection of a release. clients: the known clients, if the release spares those."""
     return Meant(action.filter, action.sparing, clients, action.most)

@@ -1,8 +1,8 @@
-"""While requests are released without eBPF: which of them may have answered, as of the moment before each destroy.
+"""For releases without eBPF: which requests may have answered, as of the moment before each destroy.
 
-The kernel ignores the last ACK of a handshake while the accept queue is full, and nothing shows it on the request
-(`answered`). Such an ACK moves ListenOverflows of the namespace: one short read before each destroy tells whether
-there was one since the listeners were looked at, and only then they are looked at again.
+The kernel ignores the last ACK of a handshake while the accept queue is full, and the request does not show it
+(`answered`). Such an ACK increments ListenOverflows of the namespace: a short read before each destroy shows whether
+there was one since the listeners were read, and only then they are read again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from halfopen.read import procfs, sockdiag
 
 
 class Overflows:
-    """What is known of ignored ACKs in the calling thread's namespace. `begin` and `end` each pass; close it."""
+    """What is known about ignored ACKs in the calling thread's namespace. Call `begin` and `end` for each
+    pass; close it.
+    """
 
     def __init__(self, calm: answered.Calm | None) -> None:
-        """calm: what earlier readings tell. Raises: as `sockdiag.listeners`."""
+        """calm: what earlier readings say. Raises: as `sockdiag.listeners`."""
         self._calm = calm
         self._spared: Counter[answered.Reason] = Counter()
-        # Handed out last, to be destroyed at once; and how many of those may have answered before they were.
+        # The requests that `certain` returned last, to be destroyed at once; and how many may have answered before
+        # that.
         self._last: NDArray[Any] = np.empty(0, dtype=REQUEST)
         self._late = 0
         self._counter = procfs.Counter(answered.OVERFLOWS)
@@ -41,7 +44,7 @@ class Overflows:
             raise
 
     def _look(self) -> None:
-        # The counter first: an ACK that is ignored during the dump then shows as a move.
+        # The counter is read first, so that an ACK that is ignored during the dump changes it.
         self._at = self._counter.read()
         counters = dict(procfs.counters())
         if self._at is not None:
@@ -53,7 +56,7 @@ class Overflows:
         )
 
     def _look_again(self) -> None:
-        """Look at the listeners again where an ACK was ignored since."""
+        """Read the listeners again if an ACK was ignored since."""
         at = self._counter.read()
         if at is None or at != self._at:
             self._look()
@@ -62,13 +65,13 @@ class Overflows:
         self._last = self._last[:0]
 
     def begin(self) -> None:
-        """A pass begins: what it spares is counted anew."""
+        """Begin a pass: reset the number of spared requests."""
         self._spared.clear()
 
     def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
-        """Of N requests, (N,) REQUEST, just looked at, those whose clients cannot have answered by now, (K,) REQUEST.
+        """Of N requests that were just read, (N,) REQUEST, those whose clients cannot have answered, (K,) REQUEST.
 
-        destroyed: they are destroyed at once; False: they are only counted.
+        destroyed: they will be destroyed at once; False: they are only counted.
         """
         if not len(victims):
             return victims
@@ -82,7 +85,7 @@ class Overflows:
         return victims
 
     def end(self, counts: ReleaseCounts) -> None:
-        """The pass is over: count what it spared."""
+        """End a pass: count the requests that it spared."""
         self._look_again()
         counts.may_have_answered = sum(self._spared.values())
 
@@ -101,5 +104,5 @@ class Overflows:
         return said
 
     def close(self) -> None:
-        """Let go of the counter."""
+        """Close the counter."""
         self._counter.close()

@@ -1,4 +1,4 @@
-"""Releasing: with the door held where that can be, else through a narrow window; the counts are the same."""
+"""Releasing: with the door held if possible, otherwise with a short window between look and destroy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _census() -> Census | None:
 
 
 def _cannot_hold() -> str:
-    """Why the door could not be held now; empty when it could."""
+    """Why the door cannot be held now; empty if it can."""
     try:
         doors.door()
         return ""
@@ -79,7 +79,7 @@ def _run(meant: Meant, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm: C
 
 
 def may_release() -> None:
-    """Learn whether a release in the calling thread's namespace would be refused, without releasing anything.
+    """Check whether a release in the calling thread's namespace would be permitted, without releasing anything.
 
     Raises: NotPermitted, Unsupported, KernelError.
     """
@@ -94,8 +94,7 @@ def matching(
     calm: Calm | None = None,
     clients: KnownClients | None = None,
 ) -> int:
-    """How many connections of a namespace (None: the process's own) a release would find at this moment, however many
-    it may release.
+    """How many connections of a namespace (None: the process's own) match a release now, without regard to its limit.
 
     Ctrl-C sets `stop`. calm, clients: as for `execute`.
 
@@ -116,18 +115,18 @@ def matching(
 
 
 def _inside(ns: Netns | None, work: Callable[[], None], stop: threading.Event) -> None:
-    """Do `work` in a thread of its own that lives in a namespace; Ctrl-C sets `stop`."""
+    """Run `work` in a thread inside a namespace; Ctrl-C sets `stop`."""
     (ns or netns.current()).run(work, stop.set)
 
 
-# Under a flood the CPU that takes it in is busy with it, and a release that gets its fair share falls behind.
+# The nice value of a release: under a flood the receiving CPU is busy, and with a fair share a release falls behind.
 _HURRY: Final = -10
-# A process started with a higher nice value than `watch` sets itself is meant to give way.
+# If the process was started with a higher nice value than `watch` sets itself, the user wants it to give way: keep it.
 _NICE: Final = 5
 
 
 def _hurry() -> None:
-    """Have the calling thread, which ends with the release, scheduled before others, where that is allowed."""
+    """Raise the priority of the calling thread, which ends with the release, if that is allowed."""
     thread = threading.get_native_id()
     if os.getpriority(os.PRIO_PROCESS, thread) <= _NICE:
         with suppress(OSError):
@@ -144,15 +143,15 @@ def execute(
     calm: Calm | None = None,
     clients: KnownClients | None = None,
 ) -> Released:
-    """Carry out a Release in a namespace (None: the process's own) and count what came of it.
+    """Carry out a Release in a namespace (None: the process's own) and return the counts.
 
-    Ctrl-C, or setting `stop` from elsewhere, ends it after the batch at hand, with the outcome so far; so does
-    `within_s` after the first was destroyed, which leaves the rest to the next release.
+    Ctrl-C, or `stop`, ends it after the current batch, with the outcome so far. So does `within_s` after the first
+    destroy, which leaves the rest to the next release.
 
     calm: what earlier readings of the namespace tell of ACKs that were ignored (`core.model.answered`). clients: who is
     a client in the namespace, where the release spares them.
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError if nothing was released; later failures are
     `problems`.
     """
     stop = stop or StopEvent()
@@ -173,7 +172,7 @@ def execute(
     try:
         _inside(ns, work, stop)
     except BaseException as e:
-        # From here on something was tried: whatever it was, what came of it is told.
+        # Something was tried, so return the outcome with the error as a problem, rather than raise it.
         if not counts.matched:
             raise
         counts.problems.append(f"stopped early: {e.message if isinstance(e, HalfopenError) else words(e)}")
@@ -187,7 +186,7 @@ def execute(
 def _outcome(
     action: Release, counts: ReleaseCounts, resets: list[int | None], seconds: float, *, dry_run: bool, stopped: bool
 ) -> Released:
-    """What came of a release. resets: RSTs that the namespace had sent before and after it."""
+    """The outcome of a release. resets: RSTs that the namespace had sent, before and after it."""
     before, after = resets
     return Released(
         action=action,

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# The thread inside has one batch to destroy; if something has gone wrong, the other waits no longer than this.
+# How long `alone` waits at most: a thread inside only destroys one batch, so more means that something went wrong.
 _PATIENCE_S: Final = 2.0
 
 
 class Steady:
-    """A context that many threads may be in at a time; `alone` waits until none is, and lets none in."""
+    """A context that many threads may be in; `alone` waits until none is, and lets none in."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -29,12 +29,12 @@ class Steady:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody is inside."""
+        """A context in which no other thread is inside."""
         with self._changed:
             self._changed.wait_for(lambda: not self._inside, _PATIENCE_S)
             yield
 
 
-# Held from asking whether a door is still held until its connections are destroyed. A process that is stopped in
-# between would destroy, when it goes on, what has completed meanwhile: a stop that can be put off (Ctrl-Z) waits.
+# Entered from checking that a door is still held until its connections are destroyed. If the process were stopped in
+# between, it would later destroy connections that have completed: a stop that can be delayed (Ctrl-Z) waits.
 steady: Final = Steady()

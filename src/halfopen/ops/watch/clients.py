@@ -1,4 +1,4 @@
-"""Who is a client, for the policies of a watch that spare clients: read as often as its cost allows."""
+"""The known clients, for policies that spare clients: read as often as the cost allows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from halfopen.core.model.model import Model
 from halfopen.linux.netns import Netns
 from halfopen.read import clients
 
-# Reading them may take this share of the time at most.
+# The largest share of the time for reading them.
 _SHARE: Final = 0.05
 _KEPT_S: Final = 2.0
-# Sources whose handshakes were counted; beyond that they are told by the other two ways alone.
+# How many sources with counted handshakes are kept; others are found only by the other two ways.
 _MOST_COUNTED: Final = 1_000_000
 
 
@@ -27,7 +27,7 @@ class ClientsOf(Struct):
     _again_s: dict[int, float] = field(default_factory=dict)
 
     def count(self, inode: int, model: Model) -> None:
-        """Take over whose handshakes were counted in a reading."""
+        """Add the sources whose handshakes were counted in a reading."""
         known, arrived = self._known.get(inode), model.arrived
         if known is not None and arrived is not None and len(known.finished) < _MOST_COUNTED:
             finished = arrived.sources["number"][arrived.sources["finished"] > 0]
@@ -45,6 +45,6 @@ class ClientsOf(Struct):
         return self._known[ns.inode]
 
     def forget(self, inode: int) -> None:
-        """The namespace is gone."""
+        """Forget a namespace that is gone."""
         self._known.pop(inode, None)
         self._again_s.pop(inode, None)

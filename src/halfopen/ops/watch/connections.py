@@ -1,4 +1,4 @@
-"""Looks of a watch at open and closing connections: rare ones, as going through them all costs time and memory."""
+"""Looks of a watch at open and closing connections: rare, as reading all of them takes time and memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from halfopen.linux.netns import Netns
 from halfopen.ops.closing.look import judge_connections, with_connections
 from halfopen.read import closing, procfs
 
-# A namespace is looked at so rarely, and all of them together for at most so much of the time.
+# The time between looks at a namespace, and the largest share of the time for looks at all of them.
 _EVERY_S: Final = 30.0
 _SHARE: Final = 0.005
 # Up to this many connections are kept for comparison with the next look.
 _KEPT_MOST: Final = 100_000
-# The first look has nothing to be held against; two more find what lasts.
+# The first look has nothing to compare with; two more show what lasts.
 _TELL: Final = 3
 
 
 class _Looked(Struct):
-    """due_s: when it may be looked at again; before: what was read last. looks: how many there were, or failed."""
+    """due_s: when the next look may be. before: the last look. looks: how many were made or failed."""
 
     looks: int = 0
     due_s: float = float("-inf")
@@ -51,21 +51,21 @@ class ConnectionLooks:
         self._again_s = float("-inf")
 
     def of(self, inode: int) -> LastingTrouble:
-        """What the looks at a namespace came to."""
+        """The result of the looks at a namespace."""
         looked = self._of.get(inode)
         return _NOTHING if looked is None else looked.trouble
 
     def settled(self, inode: int) -> bool:
-        """Whether the looks at a namespace tell what lasts, or none can be had."""
+        """Whether enough looks at a namespace were made to show what lasts, or looks are not possible."""
         looked = self._of.get(inode)
         return looked is not None and looked.looks >= _TELL
 
     def forget(self, inode: int) -> None:
-        """A namespace is gone."""
+        """Forget a namespace that is gone."""
         self._of.pop(inode, None)
 
     def look(self, model: Model, way: str) -> bool:
-        """Look at the namespace of a reading if it is time to; whether it was. way: as for `reader.read`."""
+        """Look at the namespace of a reading if a look is due. Returns whether it was. way: as for `reader.read`."""
         began, where = time.monotonic(), model.sample.where
         looked = self._of.setdefault(where.inode, _Looked())
         if way == "proc" or began < max(looked.due_s, self._again_s):
@@ -77,7 +77,7 @@ class ConnectionLooks:
             ns = Netns(where.name, where.inode, where.path, where.lives_in)
             now = ns.run(lambda: _read(len(model.sample.listeners), way))
         except (HalfopenError, MemoryError):
-            return False  # refused, or gone meanwhile: `halfopen closing` says why
+            return False  # refused, or the namespace is gone; `halfopen closing` says why
         looked.trouble = looked.trouble.after(() if now is None else _found(model, now, looked.before))
         looked.before = now if now is not None and len(now.rows) <= _KEPT_MOST else None
         after = time.monotonic()
@@ -86,7 +86,7 @@ class ConnectionLooks:
 
 
 def _read(listeners: int, way: str) -> OpenSockets | None:
-    """The connections of the calling thread's namespace; None where they are few, or too many."""
+    """The connections of the calling thread's namespace; None if they are few, or too many."""
     in_use, waiting = procfs.socket_totals()
     if not MANY <= in_use + waiting - listeners <= READ_MOST:
         return None

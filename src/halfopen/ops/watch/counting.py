@@ -1,5 +1,5 @@
-"""Who arrives and who finishes, counted for a while where something is to be judged: what `status` does in its half
-second, in the intervals of a watch.
+"""Counting arrivals and finished handshakes while there is something to judge: what `status` does for half a second, a
+watch does between readings.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from halfopen.read.bpf import arrivals
 from halfopen.read.bpf.arrivals import ArrivalPrograms
 from halfopen.read.probe import Probe
 
-# Loading the programs takes 50 ms of a CPU, and each new source of a SYN costs a microsecond: so it is counted until a
-# cause is found, this long at most, and again after a pause: the first where an alarm or a rise is on.
+# Loading the programs takes 50 ms of CPU time, and each new source of a SYN a microsecond. So they count until a cause
+# is found, but at most this long, and again after a pause: the first pause during an alarm or a rise, the second
+# otherwise.
 _MOST_S: Final = 20.0
 _PAUSE_S: Final = 10.0
 _BUSY_PAUSE_S: Final = 60.0
 
 
 class Counting(Struct):
-    """Counts in one namespace at a time. possible: False where eBPF is not to be used, and once it was refused."""
+    """Counts in one namespace at a time. possible: False if eBPF must not be used, or was refused."""
 
     possible: bool = True
     _programs: ArrivalPrograms | None = None
     _inode: int = 0
     _since_s: float = 0.0
-    # By inode: when it may begin again while an alarm is on, and otherwise.
+    # By inode: when counting may begin again, during an alarm and otherwise.
     _again: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def probes(self, inode: int) -> list[Probe]:
-        """What is to be read besides in this namespace now."""
+        """Further probes for the next reading of this namespace."""
         if self._programs is None or self._inode != inode:
             return []
         return [arrivals.probe(self._programs), peers.probe()]
 
     def active(self, inode: int) -> bool:
-        """Whether it is counted in this namespace now."""
+        """Whether this namespace is being counted."""
         return self._programs is not None and self._inode == inode
 
     def after(self, inode: int, now_s: float, *, busy: bool, alarmed: bool, decided: bool | None) -> None:
-        """A reading was judged. busy: there is something to judge; alarmed: a rise or an alarm is on. decided: whether
-        its verdict names a cause by what was counted; None: it was judged without.
+        """Begin or end counting after a reading was judged. busy: there is something to judge. alarmed: there is a rise
+        or an alarm. decided: whether the verdict names a cause by the counts; None: there were no counts.
         """
         if not (busy or alarmed):
             self._again.pop(inode, None)
@@ -58,7 +59,7 @@ class Counting(Struct):
                 self._begin(inode, now_s)
 
     def forget(self, inode: int) -> None:
-        """The namespace is gone."""
+        """Forget a namespace that is gone."""
         self._again.pop(inode, None)
         if self._inode == inode:
             self.close()
@@ -73,5 +74,5 @@ class Counting(Struct):
         try:
             self._programs = ArrivalPrograms(inode)
         except HalfopenError:
-            self.possible = False  # the verdict says by which means it was reached
+            self.possible = False  # no note needed: the verdict says how it was reached
         self._inode, self._since_s = inode, now_s

@@ -1,4 +1,4 @@
-"""The metrics of a watch, made after its readings and handed to where they are wanted: a file, a socket."""
+"""The metrics of a watch, made after its readings and passed to outputs: a file, a socket."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from halfopen.linux import small_files
 from halfopen.ops.watch.handshake_times import WatchedTimes
 from halfopen.present.metrics import Metrics
 
-# Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
+# The largest share of the time for writing: a thousand listeners are eight thousand lines.
 _SHARE: Final = 0.05
-# The share of processor time is smaller, but it never makes the text more than fifteen seconds old, a usual interval
-# between scrapes: while nothing is half-open, no change is urgent. Handing the text over (in the service, to the other
-# process) takes longer than making it, and is not part of this share.
+# The share of processor time is smaller, but never makes the text older than fifteen seconds, a usual interval between
+# scrapes: while nothing is half-open, no change is urgent. Passing the text on (in the service, to the other process)
+# takes longer than making it, and does not count.
 _CPU_SHARE: Final = 0.005
 _IDLE_SHARE: Final = 0.00015
 _MOST_S: Final = 15.0
@@ -27,23 +27,23 @@ _STATM: Final = "/proc/self/statm"
 
 
 class Output(Protocol):
-    """Where the text of all metrics goes."""
+    """An output for the text of all metrics."""
 
     def write(self, text: MetricsText) -> None:
-        """Take the place of the text before. Raises: HalfopenError; the text before then stays."""
+        """Replace the last text. Raises: HalfopenError; the last text then stays."""
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """No more texts come."""
 
 
 class Export:
-    """What a watch reports, kept in its outputs: after every round, or as often as its share of the time allows."""
+    """Writes the metrics of a watch to its outputs, after every round or as often as its share of the time allows."""
 
     def __init__(
         self, outputs: Sequence[Output], version: str = "", about: Callable[[Watching], None] | None = None
     ) -> None:
-        """version: of halfopen. about: fills in what else there is to say of the watch. Raises: HalfopenError when an
-        output cannot be written.
+        """version: of halfopen. about: fills in further metrics about the watch. Raises: HalfopenError if an output
+        cannot be written.
         """
         self._outputs, self._about = outputs, about
         watching = Watching(version, os.uname().release, began=time.time())
@@ -59,7 +59,7 @@ class Export:
         self._busy = False
 
     def take(self, event: Report) -> Trouble | None:
-        """Take in a report. Returns what went wrong with an output, once when that begins."""
+        """Process a report. Returns the trouble of an output, once when it begins."""
         match event:
             case Begun() | Reloaded():
                 self._metrics.watching.interval_s = event.interval_s
@@ -110,7 +110,7 @@ class Export:
                 output.write(text)
                 self._failed.discard(output)
             except HalfopenError as e:
-                # One at a time is told; another one at the next text.
+                # One trouble at a time; another one is reported with the next text.
                 if output not in self._failed and trouble is None:
                     self._failed.add(output)
                     trouble = Trouble("metrics", e)

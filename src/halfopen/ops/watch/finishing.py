@@ -1,4 +1,4 @@
-"""Handshakes that finish at each listener of a namespace, while a watch looks on, where eBPF may count them."""
+"""Handshakes that finish at each listener of a namespace, counted by eBPF during a watch."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Finishing:
         self._programs.close()
 
     def since(self, model: Model) -> Mapping[Subject, int] | None:
-        """How many finished at each listener of a reading since this was asked before; listeners without any are left
-        out. None where it cannot be told: some found no room to be counted in, or are not told apart by listener.
+        """How many handshakes finished at each listener of a reading since the last call, without listeners that had
+        none. None if that is not known: some did not fit the map, or cannot be assigned to a listener.
         """
         # Every handshake that finishes counts there too; one that came after the reading is asked for at the next.
         opened = model.sample.counters.get("PassiveOpens")
@@ -54,7 +54,7 @@ class Finishing:
         group_of = join.assign(requests_of(read.keys[at]), list(model.columns.groups))
         found: dict[Subject, int] = {}
         for group, count in zip(group_of.tolist(), more[at].tolist(), strict=True):
-            # Nothing is judged for a listener that is gone.
+            # Listeners that are gone are not judged.
             if group != join.NONE:
                 key = model.views[group].key
                 found[key] = found.get(key, 0) + count
@@ -62,7 +62,7 @@ class Finishing:
 
 
 def finishing(netns_inode: int) -> Finishing | None:
-    """None where this host does not let handshakes be counted."""
+    """The counter of handshakes; None if this host does not allow it."""
     try:
         return Finishing(netns_inode)
     except HalfopenError:

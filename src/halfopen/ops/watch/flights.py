@@ -1,6 +1,6 @@
-"""Which readings of a watch are recorded: those from a minute before an incident to a minute after its end.
+"""Choosing the readings of a watch that are recorded: from a minute before an incident to a minute after its end.
 
-The last minute of every namespace is held in memory, so that an alarm finds what came before it.
+The last minute of every namespace is kept in memory, so that the record of an alarm begins before it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from halfopen.core.where import Namespace
 # A rise may last; what was seen since it began is held as long as this allows.
 _HELD_MOST: Final = 300
 HELD_BYTES_MOST: Final = 32 * 1024 * 1024
-"""What all namespaces together may hold in memory."""
-# Every reading for so long after the alarm, then one in so many seconds until the end, and every one again behind it.
+"""The limit of readings in memory for all namespaces together, bytes."""
+# After the alarm, every reading is recorded for this long, then one in this many seconds until the end, and after that
+# every one again.
 _DENSE_S: Final = 300.0
 _SPARSE_S: Final = 10.0
 
@@ -36,7 +37,7 @@ Append = Callable[[Sequence[str], Sequence[FlightEntry]], None]
 
 
 class _Held(Struct):
-    """The last minute of a namespace: entries with the number of each and when it was; bytes: of them all."""
+    """The last minute of a namespace: entries with their numbers and times. bytes: of all entries."""
 
     entries: deque[tuple[int, float, FlightEntry]] = field(default_factory=deque)
     last: FlightReading | None = None
@@ -44,8 +45,8 @@ class _Held(Struct):
 
 
 class _Record(Struct):
-    """A record that is being written. since_s: of the alarm; until_s: its end, None while the incident is on. written:
-    the number of the last entry in it; watched: the filter told in it; sparse_s: when the last reading was.
+    """A record that is being written. since_s: of the alarm. until_s: the end of the record; None: the incident is on.
+    written: the number of its last entry. watched: the filter noted in it. sparse_s: the time of its last reading.
     """
 
     where: Namespace
@@ -57,7 +58,7 @@ class _Record(Struct):
 
 
 class Flights:
-    """Holds what was read lately, and hands to `append` what is to be recorded of which incidents, once a round."""
+    """Keeps recent readings, and once a round calls `append` with the entries to record and their incidents."""
 
     def __init__(self, append: Append, version: str = "") -> None:
         self._append, self._version = append, version
@@ -69,7 +70,7 @@ class Flights:
         self._bytes = 0
 
     def reading(self, where: Namespace, one: FlightReading, on: Collection[Incident]) -> None:
-        """A namespace was read, or glanced at; on: the incidents that are on there."""
+        """Note a reading of a namespace, or a glance. on: the open incidents there."""
         held = self._of.setdefault(where, _Held())
         held.last = one
         if not one.glance:
@@ -79,13 +80,13 @@ class Flights:
         self._trim(where, held, one.at_s)
 
     def told(self, where: Namespace, entry: FlightTold | FlightReleased | FlightWithheld) -> None:
-        """Something was told or done there, after the last reading."""
+        """Note a report or an action in a namespace, after the last reading."""
         held = self._of.get(where)
         if held is not None and held.last is not None:
             self._hold(held, held.last.at_s, entry, 0)
 
     def incident(self, one: Incident, at_s: float) -> None:
-        """An incident as it stands after what was told of it, at a time of the monotonic clock."""
+        """Note the present state of an incident. at_s: monotonic."""
         record = self._records.get(one.id)
         if record is None and one.alarm_s is not None and not one.over:
             self._records[one.id] = _Record(one.where, at_s)
@@ -93,7 +94,7 @@ class Flights:
             record.until_s = at_s + AROUND_S
 
     def round(self, watched: Collection[Namespace]) -> None:
-        """All namespaces were read: hand on what is to be written."""
+        """End a round: pass on what is to be written."""
         by_entries: dict[tuple[Namespace, int, bool], list[str]] = {}
         for id, record in list(self._records.items()):
             held = self._of.get(record.where)

@@ -1,6 +1,6 @@
-"""The guards that the policy [protect] has armed: each in a thread of its own, in which the Executor carries it out.
+"""The guards that the policy [protect] has armed: each runs in a thread of its own, carried out by the Executor.
 
-The loop never waits for one: it asks how each stands, and takes the news with its next round.
+The loop never waits for a guard: it asks for its state, and takes its news in the next round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Kept(Struct):
 
 
 class GuardKeeper:
-    """Close it: then every guard is off, in order."""
+    """Keeps the guards; `close` ends all of them in order."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -43,12 +43,12 @@ class GuardKeeper:
         self._failed: dict[Namespace, str] = {}
 
     def standing(self, where: Namespace) -> GuardStanding | None:
-        """The guard of a namespace, or what became of it; None where none was armed."""
+        """The state of the guard of a namespace, also if it has ended; None: none was armed."""
         kept = self._of.get(where)
         return None if kept is None else kept.standing
 
     def arm(self, action: Protect, ns: Netns) -> None:
-        """Begin to arm a guard; whether it came to be is news."""
+        """Begin to arm a guard; the result comes as news."""
         kept = self._of[action.where] = _Kept(GuardStanding(GuardState.ARMED, action, time.monotonic()))
         thread = threading.Thread(target=self._guard, args=(kept, action, ns), name="halfopen-guard", daemon=True)
         try:
@@ -59,7 +59,7 @@ class GuardKeeper:
             self._over(kept, action, "failed")
 
     def end(self, action: EndGuard) -> None:
-        """Begin to take a guard off; that it is off is news."""
+        """Begin to end a guard; its end comes as news."""
         kept = self._of.get(action.where)
         if kept is not None and kept.standing.state is GuardState.ARMED:
             kept.why = action.reason
@@ -67,7 +67,7 @@ class GuardKeeper:
             kept.stop.set()
 
     def note(self, action: GuardWithheld) -> None:
-        """Record a guard that is not armed, and tell of it; where it cannot be recorded, that is told too."""
+        """Record that a guard is not armed, and report it, also if it cannot be recorded."""
         try:
             self._executor.note(action)
         except HalfopenError as e:
@@ -75,7 +75,7 @@ class GuardKeeper:
         self._news.append(Guarding(action))
 
     def forget(self, where: Namespace) -> None:
-        """The namespace is gone: nothing is kept of it once its guard is off."""
+        """End the guard of a namespace that is gone, and then forget it."""
         self._failed.pop(where, None)
         if (kept := self._of.get(where)) is None:
             return
@@ -85,12 +85,12 @@ class GuardKeeper:
             self._of.pop(where, None)
 
     def news(self) -> Iterator[Guarding | Trouble]:
-        """What happened since it was asked last."""
+        """The news since the last call."""
         while self._news:
             yield self._news.popleft()
 
     def close(self) -> None:
-        """Take every guard off, and wait until they are."""
+        """End every guard, and wait until they are off."""
         for where in list(self._of):
             self.end(EndGuard(where, "the watch ends"))
         for kept in list(self._of.values()):
@@ -112,7 +112,7 @@ class GuardKeeper:
         except HalfopenError as e:
             self._trouble(action, e)
         except BaseException as e:
-            # A defect must not leave the loop with a guard that it takes for armed.
+            # After a bug, the loop must not believe that the guard is still armed.
             self._trouble(action, HalfopenError("guard", words(e)))
         else:
             ended = outcome.ended
@@ -130,7 +130,7 @@ class GuardKeeper:
         self._news.append(Guarding(outcome))
 
     def _trouble(self, action: Protect, error: HalfopenError) -> None:
-        # Once, not at every trial.
+        # Reported once, not at every trial.
         if self._failed.get(action.where) != error.message:
             self._failed[action.where] = error.message
             self._news.append(Trouble(action.netns, error, action.where))

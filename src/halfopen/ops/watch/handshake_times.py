@@ -1,4 +1,4 @@
-"""The times of handshakes for the metrics, added up by namespace for as long as the watch goes on."""
+"""The times of handshakes for the metrics, summed by namespace since the watch began."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NONE: Final = HandshakeTimes()
 
 
 class WatchedTimes:
-    """Counts, by eBPF, handshakes that finish; nothing at all where that is refused. Close it at the end."""
+    """Counts handshakes that finish, by eBPF; counts nothing if that is refused. Close it at the end."""
 
     def __init__(self) -> None:
         self._programs: HandshakePrograms | None = None
         self._refused = False
         self._inodes: frozenset[int] = frozenset()
-        # The counts under keys that the program has forgotten since.
+        # The counts of keys that were removed from the program's map since.
         self._kept: dict[int, HandshakeTimes] = {}
 
     @property
@@ -33,7 +33,7 @@ class WatchedTimes:
         return self._programs is not None
 
     def watch(self, inodes: Collection[int]) -> None:
-        """Count the handshakes of these namespaces from now on."""
+        """Set the namespaces whose handshakes are counted."""
         if self._refused or self._inodes == set(inodes):
             return
         self._inodes = frozenset(inodes)
@@ -45,10 +45,10 @@ class WatchedTimes:
         try:
             self._programs = HandshakePrograms(only, arrivals=False)
         except HalfopenError:
-            self._refused = True  # a metric says so
+            self._refused = True  # the metric halfopen_handshakes_counted says so
 
     def read(self) -> dict[int, HandshakeTimes]:
-        """The times of each namespace since the watch began, by inode; empty where nothing is counted.
+        """The times of each namespace since the watch began, by inode; empty if nothing is counted.
 
         Raises: KernelError.
         """
@@ -68,7 +68,7 @@ class WatchedTimes:
     def _forget(
         self, programs: HandshakePrograms, now: HandshakeCounters, netns: NDArray[Any], found: dict[int, HandshakeTimes]
     ) -> None:
-        """Make room in good time: for listeners that come and go, the table would be full one day."""
+        """Make room before the map is full: listeners come and go."""
         gone = ~np.isin(netns, list(self._inodes))
         if gone.any():
             programs.forget(now.keys[gone])
@@ -77,7 +77,7 @@ class WatchedTimes:
             programs.forget(now.keys[~gone])
 
     def close(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         if self._programs is not None:
             self._programs.close()
             self._programs, self._refused = None, True

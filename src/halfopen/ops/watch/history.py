@@ -1,4 +1,4 @@
-"""The sink of a watch that keeps history: what of each reading is worth a row, handed to the writer once a round."""
+"""The sink of a watch that keeps history: the values of each reading, passed to the writer once a round."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from halfopen.store.database import HistoryPlace, move_aside, prepare
 from halfopen.store.reader import History
 from halfopen.store.writer import Writer
 
-# Of one reading, only the fullest listeners are written, so the size has a bound however many there are.
+# Only the fullest listeners of a reading are written, so that the size is bounded.
 LISTENERS_MOST: Final = 256
 _COUNTERS: Final = ((DROPS, "ListenDrops"), (COOKIES, "SyncookiesSent"), (FINISHED, "PassiveOpens"))
 _DAY_S: Final = 86400.0
@@ -86,8 +86,8 @@ def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> Hi
 
 
 def earlier(path: str) -> dict[Namespace, tuple[Incident, ...]]:
-    """The incidents that a watch which kept history at a FILE or DIRectory did not see end, as far as they are to be
-    taken up; none where it cannot be read.
+    """The incidents to take up from a history at a FILE or DIRectory: those whose end an earlier watch did not see.
+    Empty if the history cannot be read.
     """
     try:
         with History(HistoryPlace.of(path)) as history:
@@ -97,7 +97,7 @@ def earlier(path: str) -> dict[Namespace, tuple[Incident, ...]]:
 
 
 class _Kept(Struct):
-    """The reading before of a namespace, and the values that were not 0 then."""
+    """The last reading of a namespace, and its values that were not 0."""
 
     at_s: float
     model: Model
@@ -105,7 +105,7 @@ class _Kept(Struct):
 
 
 class HistorySink:
-    """Takes the reports of a watch; a trouble of the writer is told once when it begins."""
+    """Takes the reports of a watch; a trouble of the writer is returned once, when it begins."""
 
     def __init__(self, writer: Writer, kept: Retention, version: str = "", group: int | None = None) -> None:
         self._writer, self._kept, self._group = writer, kept, group
@@ -156,12 +156,12 @@ class HistorySink:
         return None if error is None else Trouble("history", error)
 
     def _record(self, incidents: Sequence[str], entries: Sequence[FlightEntry]) -> None:
-        """Have entries appended to the records of incidents, in the writer's thread."""
+        """Append entries to the records of incidents, in the writer's thread."""
         paths = [flights.path_of(self._writer.place.flights, id) for id in incidents]
         self._writer.do(partial(flights.append, paths, entries, self._group))
 
     def _sweep(self, now_s: float) -> None:
-        """Now and then, have records that are old removed."""
+        """Now and then, remove old records."""
         if abs(now_s - self._swept_s) >= _SWEEP_S:
             self._swept_s = now_s
             self._writer.do(partial(flights.sweep, self._writer.place.flights, now_s - self._kept.hours_s))
@@ -171,7 +171,7 @@ class HistorySink:
         if one is not None:
             self._batch.incidents[one.id] = one
             if one.about_connections:
-                return  # a record of readings would not show them
+                return  # readings do not show connections, so there is no record
         self._flights.told(sample.where, FlightTold(sample.wall_s, event.action))
         if one is not None:
             self._flights.incident(one, sample.monotonic_s)
@@ -202,7 +202,7 @@ class HistorySink:
         was = {} if before is None else before.on
         for (listener, magnitude), value in on.items():
             if before is not None and (listener, magnitude) not in was:
-                # So that a chart rises from 0 when it did.
+                # Write the 0 before, so that a chart rises at the right time.
                 self._batch.values.append(ValueSeen(where, listener, magnitude, before.at_s, 0))
             self._batch.values.append(ValueSeen(where, listener, magnitude, at_s, value))
         for listener, magnitude in was.keys() - on.keys():
@@ -223,7 +223,7 @@ class HistorySink:
 
 def values_of(now: Model, before: Model | None) -> dict[tuple[Subject, int], int]:
     """The values of a reading by listener (None: of the namespace) and magnitude: all that are not 0, and some that
-    are. before: the reading before.
+    are. before: the last reading.
     """
     found: dict[tuple[Subject, int], int] = {(None, HALF_OPEN): now.half_open}
     for count, view in enumerate(now.listeners):
@@ -248,6 +248,6 @@ def values_of(now: Model, before: Model | None) -> dict[tuple[Subject, int], int
 
 
 def _drops(away: Mapping[ListenerKey, int]) -> dict[tuple[Subject, int], int]:
-    """The clients that each listener turned away since the reading before, of the listeners that did most."""
+    """How many clients each listener turned away since the last reading, for the listeners with the most."""
     most = sorted(away.items(), key=lambda one: -one[1])[:LISTENERS_MOST]
     return {(key, DROPS): n for key, n in most}

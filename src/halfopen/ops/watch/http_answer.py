@@ -1,4 +1,4 @@
-"""The answer to an HTTP request for metrics: as little of HTTP as a scraper needs."""
+"""Answers to HTTP requests for metrics: the small part of HTTP that a scraper needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 HEAD_MOST: Final = 8192
-"""A request line with its header fields has no more bytes than this."""
+"""The longest request line with its header fields, bytes."""
 
 _REQUEST: Final = re.compile(rb"([A-Z]{1,16}) (\S{1,2048}) HTTP/1\.[01]\r?\n")
 _END: Final = re.compile(rb"\r?\n\r?\n")
@@ -16,8 +16,8 @@ _PLAIN: Final = b"text/plain; charset=utf-8"
 
 
 def answer(head: bytes, text: bytes) -> tuple[bytes, bytes] | None:
-    """The head and the body of the answer to a request that began with these bytes: `text` to GET /metrics, an error to
-    anything else; None while more has to come. A body of the request is not looked at.
+    """The head and the body of the answer to a request with these first bytes: `text` to GET /metrics, an error to
+    anything else; None: the head is not complete. A body of the request is ignored.
     """
     if b"\n" not in head and len(head) < HEAD_MOST:
         return None

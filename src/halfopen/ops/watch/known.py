@@ -30,18 +30,18 @@ from halfopen.core.where import Namespace
 from halfopen.linux.netns import Netns
 from halfopen.read import before_tcp, ways, workers
 
-# An idle namespace, whose findings come from its settings alone, is judged again after this time; after the longer
-# time even if nothing changed that a rule reads, because all rules take 40 ms for a thousand listeners.
+# An idle namespace, whose findings depend only on settings, is judged again after the first time if anything that a
+# rule reads has changed, and after the second in any case: all rules take 40 ms for a thousand listeners.
 _IDLE_S: Final = 60.0
 _AT_REST_S: Final = 600.0
-# Looking at the processes on whose sockets connections wait may take this share of the time at most.
+# The largest share of the time for looking at processes on whose sockets connections wait.
 _WORKERS_SHARE: Final = 0.01
-# The same for reading losses before TCP, which takes a third of a millisecond.
+# The same for reading losses before TCP, which takes a third of a millisecond each time.
 _LOST_SHARE: Final = 0.002
-# A repaired route is noticed after this time.
+# How long routes are reused: a repaired route is noticed after this time.
 _WAYS_S: Final = 5.0
 _NEARLY_FULL: Final = 0.9
-# Rates over a longer time than this say nothing about the present.
+# Rates over a longer time than this do not describe the present.
 _LOST_S: Final = 90.0
 _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop", "IPReversePathFilter")
 
@@ -81,14 +81,14 @@ class Known(Struct):
 
     @property
     def where(self) -> Namespace:
-        """The namespace, under the name it had at its last reading."""
+        """The namespace, with the name of its last reading."""
         return self.previous.where
 
     def judged(self, model: Model) -> tuple[Model, Verdict | None]:
-        """The verdict on a reading, against the one before it, and the reading with all that was judged; None where
-        nothing is to be judged, or where only depths were read of a queue that holds requests.
+        """The verdict on a reading, compared with the one before, and the reading with all parts that were judged. None
+        if there is nothing to judge, or only depths were read although a queue holds requests.
 
-        If a verdict cannot tell the cause, the last one that could takes its place while it still holds.
+        A verdict without a cause is replaced by the last one with a cause, as long as that still holds.
         """
         if model.sample.depths and (model.half_open or model.deferred):
             return model, None
@@ -115,7 +115,7 @@ class Known(Struct):
         return model, kept
 
     def _with_ways(self, model: Model) -> Model:
-        """The Sample with the routes back to clients that retransmit their SYN, read anew now and then."""
+        """The Sample with the routes back to clients that retransmit their SYN, which are read now and then."""
         now, where = time.monotonic(), model.sample.where
         if now >= self.ways_again_at_s:
             asked, ns = _ways_back.wanted(model), Netns(where.name, where.inode, where.path, where.lives_in)
@@ -150,15 +150,15 @@ class Known(Struct):
             ns = Netns(where.name, where.inode, where.path, where.lives_in)
             self.lost = ns.run(lambda: before_tcp.read(earlier))
         except HalfopenError:
-            return model  # gone meanwhile
+            return model  # the namespace is gone
         now = time.monotonic()
         self.lost_again_at_s = now + (now - began) * (1 / _LOST_SHARE - 1)
         return replace(model, sample=model.sample.with_part(self.lost))
 
     def keep(self, model: Model, verdict: Verdict | None) -> None:
-        """Keep a reading that was decided on."""
+        """Keep a reading after the decision on it."""
         bare, guards = model.bare(), model.sample.part(Guards)
-        # Of the parts, the next verdict needs what guards had counted by now.
+        # The next verdict needs no part of this reading but the counts of guards.
         self.last = bare if guards is None else replace(bare, sample=bare.sample.with_part(guards))
         self.previous = self.last.sample
         if verdict is not None:
@@ -180,8 +180,8 @@ class Known(Struct):
         return table is not None and table.count >= _NEARLY_FULL * table.limit > 0
 
     def _losing(self) -> bool:
-        """Whether packets are lost before TCP, or soon are: then the next reading is judged as well, however idle TCP
-        is.
+        """Whether packets are being lost before TCP, or will be soon: the next reading is then judged even if TCP is
+        idle.
         """
         if self.lost is None:
             return False

@@ -1,4 +1,4 @@
-"""The loop of a watch: when to read, in which namespaces, and when to end. Survives namespaces that vanish."""
+"""The loop of a watch: when to read, which namespaces, and when to end. Namespaces may vanish at any time."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from halfopen.read.still import StillNamespaces
 if TYPE_CHECKING:
     from halfopen.ops.watch.silences import Silences
 
-# Where there are many namespaces, one in which nothing listens, or nothing happens, is read this often.
+# If there are many namespaces, one in which nothing listens or happens is read this often.
 _EMPTY_S: Final = 5.0
-# After this, a reading tells whether a rise continues; a quarter of an interval at least.
+# After this time, but at least a quarter of an interval, another reading shows whether a rise continues.
 _CLOSER_S: Final = 0.25
-# A longer interval is waited for in pieces.
+# A longer interval is waited for in steps of this.
 _AWAKE_S: Final = 2.0
 
 
@@ -83,27 +83,28 @@ class Watch(Struct):
 
     @property
     def spacing(self) -> Spacing:
-        """How far readings are apart now, and what they take."""
+        """The present spacing of readings, and their cost."""
         return self._spacing
 
     def may_release(self) -> None:
-        """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
+        """Check whether a release would be permitted, without an effect; with `everywhere` in the process's own
+        namespace.
 
         Raises: NotPermitted, Unsupported, UnknownTarget, KernelError.
         """
         (self.ns or current()).run(may_release)
 
     def may_guard(self) -> None:
-        """Try, without an effect, whether this host can arm a guard.
+        """Check whether this host can arm a guard, without an effect.
 
         Raises: CannotGuard, NotPermitted, Unsupported, KernelError.
         """
         rungs.choose(AUTO)
 
     def run(self) -> Iterator[Report]:
-        """Watch, yielding what happens as it happens. Raises: HalfopenError when the first reading is impossible."""
+        """Watch, and yield reports as things happen. Raises: HalfopenError if the first reading is impossible."""
         may_count = self.read_by in ("auto", "bpf")
-        # In one namespace only: in all of a machine the number of listeners would have no bound.
+        # Only with one namespace: the number of listeners on a whole machine has no bound.
         finishes = None if self.everywhere or not may_count else finishing((self.ns or current()).inode)
         reader = NamespaceReader(self.read_by, Counting(may_count), TimeApart())
         guards = GuardKeeper(self.executor)
@@ -136,7 +137,7 @@ class Watch(Struct):
             yield from self._spaced(time.process_time() - began_s - apart.used_s)
             due += self._spacing.now_s
             now = time.monotonic()
-            if due < now:  # a reading took longer than the interval: no catching up
+            if due < now:  # a reading took longer than the interval: do not catch up
                 due = now
             if self.duration_s is not None and due - started >= self.duration_s:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
@@ -148,14 +149,14 @@ class Watch(Struct):
         yield Ended(self.done)
 
     def _spaced(self, used_s: float) -> Iterator[Report]:
-        """What a round took counts; not the first one, which loads programs."""
+        """Count the cost of a round, but not of the first, which loads programs."""
         if self.done > 1:
             self._spacing.took(max(0.0, used_s))
         if (news := self._spacing.news()) is not None:
             yield Trouble("watch", news)
 
     def _wait(self, due: float) -> Iterator[Report]:
-        """Wait for the next reading, awake once in a while: a signal that asks for a reload does not end the wait."""
+        """Wait for the next reading, waking now and then, as a signal for a reload does not end a wait."""
         while (left := due - time.monotonic()) > 0 and not self.stop.wait(min(left, _AWAKE_S)):
             yield from self._reload()
 
@@ -181,8 +182,8 @@ class Watch(Struct):
                 if not self.done and not self.everywhere:
                     raise
                 if self.everywhere and is_gone(ns):
-                    continue  # between looking for namespaces and reading this one: no trouble
-                # Once when it begins, not at every interval.
+                    continue  # it vanished after the namespaces were listed: not an error
+                # Report it once when it begins, not at every interval.
                 if self._troubled.get(ns.inode) != e.message:
                     self._troubled[ns.inode] = e.message
                     yield Trouble(ns.name, e, self._turns.identity(ns))
@@ -194,32 +195,32 @@ class Watch(Struct):
         yield Round(frozenset(watched.values()), troubled)
 
     def _quiet(self, targets: Sequence[Netns]) -> dict[int, tuple[Netns, int]]:
-        """The namespaces, of many, that need no turn if nothing happened there, and how many listeners they have."""
+        """The namespaces, of many, that need no turn if nothing happened there, with their numbers of listeners."""
         found = {}
         for ns in targets if self.everywhere else ():
             known = self._turns.known.get(ns.inode)
             if known is None or known.last is None or known.last.half_open or ns.inode in self._troubled:
                 continue
-            # Where nothing listens nothing has to be asked: there is nothing to judge.
+            # Namespaces without listeners are left out: there is nothing to judge.
             if len(known.previous.listeners) and not known.busy and not self._turns.state.wanted(known.where):
                 found[ns.inode] = ns, len(known.previous.listeners)
         return found
 
     def _rests(self, ns: Netns, still: frozenset[int]) -> bool:
-        """Whether a namespace, one of many, is not worth a turn yet: nothing listens there, or nothing happened since
-        it was looked at before (`still`).
+        """Whether a namespace, one of many, needs no turn yet: nothing listens there, or nothing happened since the
+        last look (`still`).
         """
         known = self._turns.known.get(ns.inode)
         if not self.everywhere or known is None or known.last is None or ns.inode in self._troubled:
             return False
         wanted = self._turns.state.wanted(known.where)
         empty = not len(known.previous.listeners) and not known.last.half_open and not wanted
-        # Namespaces that were found together must not be read together for ever.
+        # Spread the turns of namespaces that were found at the same time.
         after_s = _EMPTY_S * (0.75 + ns.inode % 16 / 32)
         return (empty or ns.inode in still) and time.monotonic() < known.previous.monotonic_s + after_s
 
     def _look_closer(self, at: float, due: float) -> Iterator[Report]:
-        """Read the namespaces again for which the policy asked, as long as it asks and there is time until `due`."""
+        """Read the namespaces again that the policy asks for, while there is time until `due`."""
         turns = self._turns
         while turns.closer and at + _CLOSER_S <= due and not self.stop.wait(max(0.0, at - time.monotonic())):
             closer, turns.closer = turns.closer, []
@@ -238,7 +239,7 @@ class Watch(Struct):
             raise HalfopenError("memory", "not enough memory for a reading") from None
 
     def _forget(self, targets: Sequence[Netns]) -> Iterator[Report]:
-        """Forget what is known of namespaces that are gone; an alarm there is over."""
+        """Forget namespaces that are gone; alarms there end."""
         found = {ns.inode for ns in targets}
         there = found if self.everywhere else {ns.inode for ns in targets if not is_gone(ns)}
         for inode in self._turns.known.keys() - there:
@@ -248,7 +249,7 @@ class Watch(Struct):
 
 
 def _again(ns: Netns) -> Netns:
-    """The namespace that is now where this one was found."""
+    """The namespace to which the path of this one leads now."""
     try:
         inode = os.stat(ns.path).st_ino
     except OSError:

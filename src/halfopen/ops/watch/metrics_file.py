@@ -1,4 +1,4 @@
-"""The metrics of a watch in their file, which is replaced as a whole, so that no reader meets half of one."""
+"""The file of a watch's metrics, which is replaced atomically, so that no reader sees an incomplete one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from halfopen.linux.files import what_and_remedy
 from halfopen.linux.replacing import replace
 
 _SUFFIX: Final = ".prom"
-# Another user's node_exporter reads the file.
+# Readable for others, as node_exporter usually runs as another user.
 _MODE: Final = 0o644
 
 
 class MetricsFile:
-    """A file at `path`, which must end in .prom: node_exporter reads no other."""
+    """A file at `path`, which must end in .prom, as node_exporter reads no other files."""
 
     def __init__(self, path: str) -> None:
         """Raises: UsageError."""
@@ -30,7 +30,7 @@ class MetricsFile:
         self._path, self._directory, self._name = path, directory or ".", name
 
     def write(self, text: MetricsText) -> None:
-        """Replace the file. Raises: HalfopenError; the file is then as it was."""
+        """Replace the file. Raises: HalfopenError; the file is then unchanged."""
         try:
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as e:

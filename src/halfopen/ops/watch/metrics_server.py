@@ -1,7 +1,7 @@
 """The metrics of a watch over HTTP: the last finished text, from a thread of its own.
 
-Whatever a client does, or does not do, it costs the watch nothing but that thread's bounded work: a few connections at
-a time, each for a few seconds, of which the oldest makes room for a new one.
+Clients cannot cost the watch more than the bounded work of that thread: a few connections at a time, each for a few
+seconds, of which the oldest makes room for a new one.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from halfopen.ops.watch.http_answer import HEAD_MOST, answer
 # A scrape of 4,000 listeners is 3 MB: a moment on loopback. Prometheus itself gives up after ten seconds.
 _CLIENT_S: Final = 10.0
 _CLIENTS_MOST: Final = 32
-# At most 200 connections a second are taken, which the loop hardly notices.
+# At most 200 connections a second are accepted, which hardly costs the loop anything.
 _BETWEEN_S: Final = 0.005
-# After a failure to accept, as for want of descriptors.
+# The pause after accept() has failed, as for lack of descriptors.
 _PAUSE_S: Final = 0.2
 _BACKLOG: Final = 256
 _PIECE: Final = 64 * 1024
-# How much of what a client still sends after its answer is read; unread data would make the kernel reset the
-# connection.
+# How much data is read that a client sends after its answer: closing with unread data would reset the connection.
 _REST_MOST: Final = 256 * 1024
 
 
 class _Client(Struct):
-    """until: it is closed then. head: as far as it came. rest: of the answer, None as long as nothing was asked."""
+    """A client. until: when it is closed. head: what was received of it. rest: of the answer; None: no request yet."""
 
     socket: socket.socket
     until: float
@@ -59,7 +58,7 @@ def listen(where: str, *, anywhere: bool = False) -> ServedAddress:
 
 
 class MetricsServer:
-    """Answers GET /metrics from now on, with nothing until the first text."""
+    """Answers GET /metrics, with an empty text until the first one is written."""
 
     def __init__(self, where: str | socket.socket, *, anywhere: bool = False) -> None:
         """where, anywhere: as for `listen`; or a socket that listens already, and is closed at the end.
@@ -78,7 +77,7 @@ class MetricsServer:
         self._clients: dict[int, _Client] = {}
         self._accept_at = 0.0
         self._thread = threading.Thread(target=self._serve, name="halfopen-metrics", daemon=True)
-        # A signal has to wake the main thread: this one takes none.
+        # Block all signals in this thread, so that they wake the main thread.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             threads.start(self._thread)
@@ -86,13 +85,13 @@ class MetricsServer:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def write(self, text: MetricsText) -> None:
-        """Answer with this text from now on. Raises: HalfopenError when the thread ended by a defect."""
+        """Answer with this text from now on. Raises: HalfopenError if the thread has ended because of a bug."""
         self._text = text.whole
         if not self._thread.is_alive():
             raise HalfopenError("metrics-listen", "metrics are no longer served: the thread that served them ended")
 
     def close(self) -> None:
-        """Stop listening, and end what is under way."""
+        """Stop listening, and close all connections."""
         try:
             self._wake.send(b"x")
         except OSError:  # the thread ended before
@@ -126,7 +125,7 @@ class MetricsServer:
                 self._expire()
 
     def _patience_s(self, now: float, listening: bool) -> float | None:
-        """How long nothing has to be done unless a socket is ready."""
+        """How long to wait if no socket becomes ready, s; None: without limit."""
         oldest = next(iter(self._clients.values()), None)
         due = [] if oldest is None else [oldest.until]
         if not listening:

@@ -1,5 +1,5 @@
-"""The sink of a watch that makes notices of its reports: one at each turn of an incident, and a fresh one from time to
-time while it lasts.
+"""The sink of a watch that makes notices: one at each change of an incident, and one from time to time while
+it lasts.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from halfopen.present.alarm_words import explaining, proposed
 from halfopen.present.notice import ToldIncident, releases, texts
 
 FRESH_S: Final = 30.0
-"""So often a notice is made of every incident that lasts, whether it changed or not: a receiver of notices that hears
-of an incident no more can tell that from one that lasts.
+"""How often a notice is made of every incident that lasts, changed or not: so a receiver can tell an incident that
+lasts from one of which nothing is heard any more.
 """
-# An earlier watch that saw an incident for a second made no more notices of it than this.
+# An upper limit of notices a second of an incident, to continue the numbers of an earlier watch.
 _TOLD_PER_S: Final = 20
 _STATES: Final = {Rising: NoticeState.RISING, Alarm: NoticeState.FIRING, CauseChanged: NoticeState.UPDATED}
 
 
 class _Kept(Struct, frozen=True):
-    """An incident as it stands, on a host, and what its sentences are made of. sign: the first one, or the one that
-    decided; waiting: how many are half-open. told: the number of the last notice.
+    """The state of an incident on a host, with the data of its sentences. sign: the first sign, or the one that
+    decided. waiting: half-open connections. told: the number of the last notice.
     """
 
     incident: Incident
@@ -53,7 +53,7 @@ class _Kept(Struct, frozen=True):
 
 
 class Notices:
-    """Hands a Notice to `to` whenever there is news of an incident. `to` must not block, and raises nothing."""
+    """Calls `to` with a Notice whenever there is news of an incident. `to` must not block or raise."""
 
     def __init__(self, to: Callable[[Notice], object]) -> None:
         self._to = to
@@ -108,7 +108,7 @@ class Notices:
         self._tell(kept, _STATES.get(type(action), NoticeState.RESOLVED), model.sample.wall_s)
 
     def _did(self, incidents: tuple[Incident, ...]) -> None:
-        """A release: the first one that did something is news; later ones are told with what comes next."""
+        """Process a release: the first one that did something is news; later ones are part of the next notice."""
         for one in incidents:
             kept = self._on.get(one.id)
             if kept is None:
@@ -158,14 +158,14 @@ class Notices:
 
 
 def _explained(kept: _Kept, verdict: Verdict) -> _Kept:
-    """With the finding that is the cause, at this listener where several are alike, and what it proposes."""
+    """The same with the finding that is the cause (at this listener, if there are several) and its proposals."""
     one = kept.incident
     finding = explaining(verdict, one.cause, one.listener)
     return replace(kept, finding=finding, cures=tuple(proposed(verdict, finding, one.listener, one.where.name)))
 
 
 def _level(one: Incident) -> str:
-    """An alarm is a warning at least, whatever the finding says that explains it."""
+    """The level of an incident: at least a warning for an alarm, whatever the level of the finding."""
     if one.alarm_s is None:
         return "notice"
     critical = bool(one.causes) and one.causes[-1].level == Level.CRITICAL.name.lower()

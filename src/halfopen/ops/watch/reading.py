@@ -1,4 +1,4 @@
-"""How a watch reads one namespace: only the depths of its queues where these suffice, else every request."""
+"""Reading one namespace for a watch: only the depths of its queues if they are enough, otherwise every request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from halfopen.read import reader, requests
 from halfopen.read.closing_counts import SocketCounter
 from halfopen.read.guards import GuardsSeen
 
-# A search for who listens that was stopped is made again after these seconds, then after twice as many, and so on.
+# If a search for the processes that listen was stopped, it is repeated after this time, s, then after twice that, and
+# so on.
 _AGAIN_S: Final = 5.0
 _AGAIN_MOST_S: Final = 640.0
 
@@ -45,33 +46,33 @@ class TimeApart(Struct):
 
 
 class _Search(Struct):
-    """When to look again for who listens, after a search that was stopped (monotonic s), and how long to wait then."""
+    """When to repeat a search for owners that was stopped (monotonic, s), and how long to wait after that one."""
 
     next_s: float
     wait_s: float = _AGAIN_S
 
 
 class NamespaceReader(Struct):
-    """Reads namespaces for a watch. read_by: as the `way` of `read.reader.read`; counting: what else is to be read."""
+    """Reads namespaces for a watch. read_by: as `way` of `read.reader.read`. counting: further probes."""
 
     read_by: str
     counting: Counting
     apart: TimeApart
     _sockets: SocketCounter = field(default_factory=SocketCounter)
     _guards: GuardsSeen = field(default_factory=GuardsSeen)
-    # By inode: queues of which it is known that their depths tell everything.
+    # By inode: queues for which it is known that the depths are enough.
     _told: dict[int, NDArray[Any]] = field(default_factory=dict)
-    # By inode: searches for who listens that were stopped, as on a busy machine.
+    # By inode: searches for owners that were stopped, as on a busy machine.
     _stopped: dict[int, _Search] = field(default_factory=dict)
 
     def read(
         self, ns: Netns, previous: Sample | None, watched: Filter, *, whole: bool = False
     ) -> tuple[Sample, Columns | None]:
-        """Read a namespace; who listens is looked up again only when the listeners changed.
+        """Read a namespace; owners are searched again only if the listeners have changed.
 
-        First the depths of its queues, unless `whole`: if no connection is half-open, the depths tell everything. When
-        every request was read, the columns come with the Sample. watched: the listeners and sources to read; an empty
-        filter means all.
+        Unless `whole`, the depths of its queues are read first: if no connection is half-open, they are enough. If
+        every request was read, the columns are returned with the Sample. watched: the listeners and sources to read; an
+        empty filter means all.
 
         Raises: HalfopenError, MemoryError.
         """
@@ -87,7 +88,7 @@ class NamespaceReader(Struct):
                 return whole_sample, its_columns
         if _as_before(sample, previous):
             return sample, columns
-        # Equal parts stay the same object, so they are in memory once and need not be compared again.
+        # Equal parts stay the same object: they are in memory once, and comparing them again is cheap.
         queues, completeness = sample.queues, sample.completeness
         if queues is not None and previous.queues is not None:
             queues = kept_if_alike(queues, previous.queues)
@@ -112,14 +113,14 @@ class NamespaceReader(Struct):
         self._stopped.pop(inode, None)
 
     def keep(self, inodes: Collection[int]) -> None:
-        """There are no other namespaces: also of those that went before a reading told who they were."""
+        """Forget all other namespaces, also those that vanished before their first reading."""
         self._sockets.keep(inodes)
         for kept in (self._told, self._stopped):
             for gone in kept.keys() - inodes:
                 del kept[gone]
 
     def _search_again(self, inode: int) -> bool:
-        """Whether it is time for another search for who listens, after one that was stopped."""
+        """Whether another search for owners is due, after one that was stopped."""
         search, now_s = self._stopped.setdefault(inode, _Search(time.monotonic() + _AGAIN_S)), time.monotonic()
         if now_s < search.next_s:
             return False
@@ -139,19 +140,19 @@ class NamespaceReader(Struct):
             return sample, builder.take()
 
     def _depths(self, ns: Netns, previous: Sample) -> Sample | None:
-        """The depths of the queues; None where they do not tell how many connections are half-open."""
+        """The depths of the queues; None if they do not show how many connections are half-open."""
         if self.read_by not in ("auto", "bpf"):
             return None
         probes = [self._guards.probe(), self._sockets.probe(ns.inode)]
         try:
             sample = reader.read(ns, probes, way=self.read_by, with_owners=False, before=previous)
         except HalfopenError:
-            return None  # the whole reading reports why
+            return None  # the complete reading reports the error
         known = sample.queues is not None and sample.queues is self._told.get(ns.inode)
         return sample if known or self._depths_tell(sample, ns.inode) else None
 
     def _depths_tell(self, sample: Sample, inode: int) -> bool:
-        """As `depths_tell`; of queues that were taken over it is known."""
+        """As `depths_tell`; remembered for queues that have not changed."""
         if sample.queues is None or not depths_tell(sample):
             return False
         self._told[inode] = sample.queues
@@ -159,7 +160,7 @@ class NamespaceReader(Struct):
 
 
 def _as_before(sample: Sample, previous: Sample) -> bool:
-    """Whether all that a reading of depths shows of the listeners was taken over from the one before."""
+    """Whether everything that a reading of depths shows of the listeners was reused from the one before."""
     return (
         sample.listeners is previous.listeners
         and sample.owners is previous.owners
@@ -168,7 +169,7 @@ def _as_before(sample: Sample, previous: Sample) -> bool:
 
 
 def _others_listen(sample: Sample, previous: Sample) -> bool:
-    """Whether other sockets listen than at the reading before."""
+    """Whether other sockets listen than at the last reading."""
     if sample.listeners is previous.listeners:
         return False
     now, there = sample.listeners["inode"], previous.listeners["inode"]

@@ -1,4 +1,6 @@
-"""A new configuration for a watch that goes on: asked for by a signal, taken between two readings, or refused whole."""
+"""Reloading the configuration of a running watch: requested by a signal, applied between two readings, or
+refused whole.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class InForce(Struct, frozen=True):
 
 
 class Reloading(Struct):
-    """The configuration of a watch. load: reads the file anew; raises HalfopenError, and then the former one stays.
+    """The configuration of a watch. load: reads the file again; if it raises HalfopenError, the former one stays.
 
     observes: whatever the configuration says, no policy acts, until that is asked for again or the watch ends.
     """
@@ -36,11 +38,11 @@ class Reloading(Struct):
     observes: bool = False
 
     def ask(self) -> None:
-        """Have it read anew before the next reading; safe in a signal handler."""
+        """Request a reload before the next reading; safe in a signal handler."""
         self.asked = True
 
     def take(self) -> Report:
-        """Read it anew, as was asked."""
+        """Carry out a requested reload."""
         self.asked = False
         try:
             new = self.load()

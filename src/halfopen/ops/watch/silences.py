@@ -1,4 +1,4 @@
-"""The silences of a watch: changed by whoever asks for one, read by the loop, kept in a file that outlives both."""
+"""The silences of a watch: changed on request, read by the loop, and kept in a file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _decoder: Final = msgspec.json.Decoder(tuple[Silence, ...])
 
 
 class Silences:
-    """Those in force. From any thread."""
+    """The silences in force. May be used by any thread."""
 
     def __init__(self, executor: Executor, path: str = "") -> None:
-        """executor: records each change. path: of the file that keeps them; "": none does. A file that is damaged or
-        somebody else's is as none.
+        """executor: records each change. path: of the file; "": none. A file that is damaged or belongs to another user
+        is ignored.
         """
         self._executor, self._path = executor, path
         self._lock = threading.Lock()
@@ -36,12 +36,12 @@ class Silences:
                 pass
 
     def now(self) -> tuple[Silence, ...]:
-        """Those in force now."""
+        """The silences in force now."""
         found, now_s = self._all, time.time()
         return tuple(one for one in found if one.in_force(now_s)) if found else ()
 
     def begin(self, action: Silence) -> None:
-        """Put one in force, recorded, in place of the one of that name. Raises: HalfopenError."""
+        """Begin a silence, replacing one of the same name, and record it. Raises: HalfopenError."""
         with self._lock:
             others = [one for one in self.now() if one.name != action.name]
             if len(others) >= MOST:
@@ -50,7 +50,7 @@ class Silences:
             self._keep((*others, action))
 
     def end(self, action: Unsilence) -> Silence:
-        """End the one of that name, recorded. Raises: UnknownTarget, HalfopenError."""
+        """End the silence of this name, and record it. Raises: UnknownTarget, HalfopenError."""
         with self._lock:
             found = [one for one in self.now() if action.name in (one.name, *_ends(one, action.name))]
             if len(found) != 1:
@@ -63,7 +63,7 @@ class Silences:
             return found[0]
 
     def over(self, incidents: frozenset[str]) -> None:
-        """These incidents are over: what was asked for about them is done."""
+        """End the silences of incidents that are over."""
         if any(one.listener is None and one.name in incidents for one in self._all):
             with self._lock:
                 rest = tuple(one for one in self.now() if one.listener is not None or one.name not in incidents)
@@ -89,5 +89,5 @@ class Silences:
 
 
 def _ends(one: Silence, name: str) -> tuple[str, ...]:
-    """The name again where it is the end of an incident's id, as people write it."""
+    """The name, if it is the end of an incident's id, as people write it."""
     return (name,) if one.listener is None and len(name) >= 4 and one.name.endswith(name) else ()

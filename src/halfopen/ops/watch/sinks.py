@@ -1,4 +1,4 @@
-"""Where a watch's reports go: sinks, each of which takes every report, and the registry of the kinds there are.
+"""The sinks of a watch, each of which takes every report, and the registry of their kinds.
 
 A new kind of sink is a file with a class that takes reports, and an entry in KINDS: the options of `watch` and the keys
 of its configuration file are made from that.
@@ -24,30 +24,30 @@ _KEPT_LEAST_S: Final = 86400.0
 _KEPT_MOST_S: Final = 3650 * 86400.0
 
 Targets = Mapping[str, str | bool | None]
-"""What is wanted of sinks: the value of an option by its key; None and False: it was not given."""
+"""The options of sinks: the value of each by its key; None and False: it was not given."""
 
 
 class Sink(Protocol):
-    """Takes what a watch reports, from `Begun` to `Ended`."""
+    """Takes the reports of a watch, from `Begun` to `Ended`."""
 
     def take(self, event: Report) -> Trouble | None:
-        """Take in a report. Returns what the other sinks are to tell of this one: that it cannot do its work, once when
-        that begins. Raises nothing that would end the watch.
+        """Process a report. Returns a trouble for the other sinks to report, once when this one cannot do its work.
+        Must not raise, as that would end the watch.
         """
 
 
 class World(Protocol):
-    """A process beside the watch that talks to the world in its place."""
+    """A process that talks to the outside for the watch."""
 
     def serve_metrics(self, where: str, *, anywhere: bool) -> Output:
-        """Have metrics served at an address. Raises: UsageError, HalfopenError."""
+        """Serve metrics at an address. Raises: UsageError, HalfopenError."""
 
     def tell_of_itself(self, watching: Watching) -> None:
-        """Fill in what the metrics say of that process."""
+        """Fill in the metrics about that process."""
 
 
 def tell(sinks: Sequence[Sink], event: Report) -> None:
-    """Hand a report to every sink, and what goes wrong with one of them to the others."""
+    """Pass a report to every sink, and the trouble of a sink to the others."""
     for sink in sinks:
         trouble = sink.take(event)
         if trouble is not None:
@@ -180,7 +180,7 @@ def keys() -> dict[str, type]:
 
 
 def check(targets: Targets) -> None:
-    """See that the values that a configuration file has for sinks can be meant. Raises: Unfit."""
+    """Check the values that a configuration file has for sinks. Raises: Unfit."""
     for kind in KINDS:
         kind.check(targets)
 

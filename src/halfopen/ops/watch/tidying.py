@@ -1,4 +1,4 @@
-"""The sink of a watch that keeps its process small, as one that may run for years."""
+"""The sink of a watch that keeps its process small, as a watch may run for years."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _EVERY_S: Final = 60.0
 
 
 class Tidying:
-    """Frees the garbage of cycles once a minute.
+    """Collects cyclic garbage once a minute.
 
-    A command looks for garbage only after very many new objects (`cli.main`), so what a watch leaves would stay for
-    hours. What is there after the first round stays for good; it is not looked through again, so a search takes a
-    millisecond.
+    Commands raise the threshold of the garbage collector (`cli.main`), so that the garbage of a watch would stay for
+    hours. Objects that exist after the first round are permanent and are not searched again (gc.freeze()), so a
+    collection takes a millisecond.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Tidying:
         if self._due is None:
             gc.collect()
             gc.freeze()
-            # The threads that loaded programs left tens of megabytes that nobody needs again.
+            # The threads that loaded programs left tens of megabytes of free memory.
             allocator.give_back()
         elif now >= self._due:
             gc.collect()

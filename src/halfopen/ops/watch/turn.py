@@ -1,4 +1,4 @@
-"""What a watch does with one namespace at one reading: compute, let the policy decide, carry out, report."""
+"""One reading of one namespace by a watch: compute, let the policy decide, carry out, report."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ from halfopen.ops.watch.guard_keeper import GuardKeeper
 from halfopen.ops.watch.known import Known
 from halfopen.ops.watch.reading import NamespaceReader
 
-# Reading every request may take at most this share of a processor; in between, the depths of the queues tell how many.
+# The largest share of a processor for reading every request; in between, only the depths of the queues are read.
 _CENSUS_SHARE: Final = 0.05
-# The same while a cause is looked for.
+# The same while a cause is being looked for.
 _DECIDING_SHARE: Final = 0.2
-# And at most this share of the time, most of which is waiting for a processor on a busy machine.
+# The largest share of the time, much of which is waiting for a processor on a busy machine.
 _CENSUS_TIME: Final = 0.5
-# A release may take this share of an interval, and the next one continues it: the interval is kept under a flood too.
+# The largest share of an interval for a release, which the next one continues, so that the interval is kept under a
+# flood.
 _RELEASE_SHARE: Final = 0.5
 
 
 class _Began(NamedTuple):
-    """When a reading began, by the clock and by the processor time of this process."""
+    """When a reading began: monotonic time, and processor time of this process."""
 
     at_s: float
     used_s: float
@@ -61,13 +62,13 @@ class _Began(NamedTuple):
         return _Began(time.monotonic(), time.process_time())
 
     def rest_s(self, share: float) -> float:
-        """How long to wait now that the reading has ended, for it to take that share of a processor."""
+        """How long to wait after the reading, s, for it to take this share of a processor."""
         taken_s, used_s = time.monotonic() - self.at_s, time.process_time() - self.used_s
         return max(used_s * (1 / share - 1), taken_s * (1 / _CENSUS_TIME - 1))
 
 
 class NamespaceTurns(Struct):
-    """The turns of all namespaces, and what is known of each.
+    """The turns of all namespaces, and what is known about each.
 
     policy, interval_s: as they are now; a reload sets others. reader: reads a namespace. top: how many source prefixes
     a Model describes. stop: ends a release early. finishing: handshakes that finish, counted in one namespace, or None.
@@ -86,9 +87,9 @@ class NamespaceTurns(Struct):
     connections: ConnectionLooks
     guards: GuardKeeper
     state: State = State()
-    # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.
+    # By inode, which is unique at any time; a reading shows whether it still belongs to the same namespace.
     known: dict[int, Known] = field(default_factory=dict)
-    # Where the policy asked for another reading within a fraction of a second.
+    # The namespaces for which the policy asked for another reading within a fraction of a second.
     closer: list[Netns] = field(default_factory=list)
     incident_is_on: bool = False
     earlier: dict[Namespace, tuple[Incident, ...]] = field(default_factory=dict)
@@ -96,9 +97,9 @@ class NamespaceTurns(Struct):
     _clients: ClientsOf = field(default_factory=ClientsOf)
 
     def take(self, ns: Netns, *, closer: bool = False) -> Iterator[Report]:
-        """Read a namespace and do what follows. closer: a reading between two of the interval, reported if it decides.
+        """Read a namespace and do what follows. closer: an extra reading within an interval, reported if it decides.
 
-        Raises: HalfopenError when it cannot be read.
+        Raises: HalfopenError if it cannot be read.
         """
         began = _Began.now()
         known, previous, sample, columns = yield from self._recognised(ns)
@@ -116,7 +117,7 @@ class NamespaceTurns(Struct):
         tellings = [(a, why.get(a.listener, verdict)) for a in actions if isinstance(a, Telling)]
         told = [(a, cause, self._incidents.told(model, a, cause)) for a, cause in tellings]
         on = self._incidents.seen(model, state.incidents(known.where), lasting.counts.waiting)
-        # A leak may last for days: it does not lift `max_cpu`.
+        # Trouble of connections does not lift `max_cpu`, as a leak may last for days.
         self.incident_is_on |= not all(one.about_connections for one in on)
         if verdict is not None or fresh:
             verdict = lasting.added(model, verdict or known.verdict or verdict_on(model, ()))
@@ -130,11 +131,11 @@ class NamespaceTurns(Struct):
         yield from self._carry_out(ns, known, model, actions)
 
     def _recognised(self, ns: Netns) -> Generator[Report, None, tuple[Known, Sample | None, Sample, Columns | None]]:
-        """A reading, what is known of the namespace that was read, and its reading before; None: this is the first."""
+        """A reading, what is known about its namespace, and the reading before (None: this is the first)."""
         known = self.known.get(ns.inode)
         sample, columns = self._read(ns, None if known is None else known.previous)
         if known is not None and known.where != sample.where:
-            # The kernel gave the inode of a namespace that is gone to another one.
+            # The inode belonged to a namespace that is gone, and was given to another one.
             yield from self.end(ns.inode)
             known, (sample, columns) = None, self._read(ns, None)
         if known is not None:
@@ -162,11 +163,11 @@ class NamespaceTurns(Struct):
                 self.closer.append(ns)
 
     def silence(self, silences: tuple[Silence, ...]) -> None:
-        """Nobody is told of these incidents from now on, and of all others again."""
+        """Set the silences in force."""
         self._incidents.silences = silences
 
     def identity(self, ns: Netns) -> Namespace:
-        """Who a namespace is, as its last reading told, under the name it has now; without a reading by its inode."""
+        """The identity of a namespace from its last reading, with its present name; without a reading, by its inode."""
         known = self.known.get(ns.inode)
         if known is None:
             return unentered(ns)
@@ -176,7 +177,7 @@ class NamespaceTurns(Struct):
         return replace(where, name=ns.name, path=ns.path, lives_in=ns.lives_in)
 
     def end(self, inode: int) -> Iterator[Report]:
-        """A namespace is gone: forget what is known of it. An alarm there is over."""
+        """Forget a namespace that is gone; alarms there end."""
         known = self.known.pop(inode)
         self.reader.forget(known.where.inode)
         self._clients.forget(known.where.inode)
@@ -190,7 +191,7 @@ class NamespaceTurns(Struct):
         self._incidents.forget(known.where)
 
     def _take_up(self, model: Model) -> Iterator[Report]:
-        """Go on with what an earlier watch saw in a namespace that is read for the first time."""
+        """Take up the incidents of an earlier watch, at the first reading of a namespace."""
         mine = self.earlier.pop(model.sample.where, ())
         if mine:
             now_s, wall_s = model.sample.monotonic_s, model.sample.wall_s
@@ -198,7 +199,7 @@ class NamespaceTurns(Struct):
             yield TakenUp(model, self._incidents.take_up(mine, now_s, wall_s))
 
     def _note(self, model: Model, action: Withheld) -> Iterator[Report]:
-        """Record a release that is not carried out, and report it, and also when it cannot be recorded."""
+        """Record a release that is not carried out, and report it, also if it cannot be recorded."""
         try:
             self.executor.note(action)
         except HalfopenError as e:
@@ -208,7 +209,7 @@ class NamespaceTurns(Struct):
     def _decide(
         self, ns: Netns, known: Known, model: Model, previous: Sample | None
     ) -> tuple[Model, Verdict | None, State, tuple[Action, ...]]:
-        """What the policy makes of a reading, and the reading, completed as far as the policy asked for it."""
+        """The policy's decision on a reading, and the reading, with the parts that the policy asked for."""
         of = self.finishing
         finished_at = None if of is None or of.inode != known.where.inode else of.since(model)
         model, verdict, seen = self._seen(known, model, finished_at)
@@ -243,7 +244,7 @@ class NamespaceTurns(Struct):
             return e.line()
 
     def _count(self, known: Known, model: Model, verdict: Verdict | None) -> None:
-        """Have it counted who finishes, as long as there is something to judge that is not decided."""
+        """Count arrivals and finished handshakes while there is something to judge that is not decided."""
         decided = None if verdict is None or model.arrived is None else not known.undecided
         alarmed, counting = self.state.alarmed(known.where, rising=True), self.reader.counting
         counting.after(known.where.inode, time.monotonic(), busy=known.busy, alarmed=alarmed, decided=decided)
@@ -258,14 +259,14 @@ class NamespaceTurns(Struct):
         counts = counts_of(model, known.last, verdict, wanted, some=some)
         lasting = self.connections.of(where.inode)
         if CONNECTIONS in wanted and not some and not self.connections.settled(where.inode):
-            # An incident that an earlier watch began: until looks tell, it goes on.
+            # An incident that an earlier watch began goes on until looks at connections show more.
             counts[CONNECTIONS] = ListenerCounts(critical=True)
         elif lasting.alarming or CONNECTIONS in wanted:
             counts[CONNECTIONS] = lasting.counts
         seen = Seen(
             where=where,
             at_s=model.sample.monotonic_s,
-            # Whether those that had answered still have, only a reading of every request tells.
+            # A reading of depths cannot show whether connections that had answered are still there: count them as well.
             half_open=model.half_open + (model.deferred if model.sample.depths else 0),
             whole=not model.sample.depths,
             may_read_whole=time.monotonic() >= known.whole_again_at_s,
@@ -301,7 +302,7 @@ class NamespaceTurns(Struct):
     ) -> Model:
         """What a sample, whose reading began then, shows of what is watched."""
         now = time.monotonic()
-        # The first reading took longer for the programs that were loaded.
+        # The first reading took longer, as it loaded programs.
         if not sample.depths and previous is not None:
             share = _DECIDING_SHARE if self.reader.counting.active(known.where.inode) else _CENSUS_SHARE
             known.whole_again_at_s = now + began.rest_s(share)
@@ -316,12 +317,12 @@ class NamespaceTurns(Struct):
 
 
 def _without_requests(model: Model) -> Model:
-    """A Model to compare with, which still says that every request was read."""
+    """The Model without its requests, to compare with; it still says that every request was read."""
     return replace(model.bare(), sample=model.sample.bare().with_part(Requests()))
 
 
 def _degraded(of: Completeness) -> str:
-    """Why a reading is not to be acted on, or "". Requests that a look skipped are no reason: a release looks again."""
+    """Why a reading must not be acted on, or "". Requests that it skipped are no reason, as a release looks again."""
     if of.source == "proc":
         return "the reading is from /proc/net/tcp alone"
     return "; ".join(of.problems)
