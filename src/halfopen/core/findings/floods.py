@@ -34,7 +34,7 @@ _APART_FROM_CLIENTS: Final = 0.02
 _FEWEST_NETWORKS: Final = 5
 _ONCE: Final = 0.9
 # A smaller part of all arrivals harms nobody, whoever they are.
-_WEIGHTY: Final = 0.1
+WEIGHTY: Final = 0.1
 # Below this many a second that nobody answers is what any public address sees.
 _LEAST_PER_S: Final = 2.0
 # This many of a few hosts that last are enough, if all of theirs, however young, are FEW.
@@ -142,7 +142,7 @@ def unnamed(e: Evidence) -> bool:
     if not e.rates or floods(e) or asked.cut_everywhere or _clients_ask_again(e) or not many(e, asked.strangers):
         return False
     rate = unanswered_per_s(e, asked.strangers)
-    return unanswered_share(e, rate, e.completions_per_s) >= _WEIGHTY
+    return unanswered_share(e, rate, e.completions_per_s) >= WEIGHTY
 
 
 def _floods(e: Evidence) -> tuple[SilentSources, ...]:
@@ -285,13 +285,13 @@ def _judged(
     none_finishes = e.counted and (bool(hosts) or prefix is not None)
     enough = many(e, silent) or (none_finishes and silent.count >= _FEWEST and _of_a_second(e, theirs) >= FEW)
     # A few that vanish beside many that finish may be clients who went out of reach.
-    counts = share >= _WEIGHTY or rate >= FEW or e.fullest >= 0.5
+    counts = share >= WEIGHTY or rate >= FEW or e.fullest >= 0.5
     near = None
-    if share < MOST and id == "spoofed-flood" and share >= _WEIGHTY and over is None:
+    if share < MOST and id == "spoofed-flood" and share >= WEIGHTY and over is None:
         near = _near_clients(e, mask)
     if not enough or not (share >= MOST or (none_finishes and counts) or near is not None):
         return None
-    limit = MOST if near is None else _WEIGHTY
+    limit = MOST if near is None else WEIGHTY
     entering = 0.0
     if over is None:
         rate = max(rate, _lately_per_s(e, theirs, silent.per_s))
@@ -327,7 +327,7 @@ def _where(e: Evidence, mask: NDArray[np.bool_]) -> ListenerView | None:
     if view is None:
         return None
     elsewhere = int(np.count_nonzero(mask & ~e.at(e.now.views.index(view))))
-    return None if elsewhere >= max(_FEWEST, _WEIGHTY * np.count_nonzero(mask)) else view
+    return None if elsewhere >= max(_FEWEST, WEIGHTY * np.count_nonzero(mask)) else view
 
 
 def _near_clients(e: Evidence, mask: NDArray[np.bool_]) -> float | None:

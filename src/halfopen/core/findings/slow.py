@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -21,11 +22,14 @@ _LATE: Final = 0.05
 _THEIRS: Final = 0.8
 # Without eBPF: who finished in this time finishes now.
 _RECENT_S: Final = 3.0
-# The SYN-ACK is sent again after 1 s, 3 s and 7 s (RFC 6298).
+# The SYN-ACK is sent again after 1 s, 3 s, 7 s and 15 s (RFC 6298).
 _FIRST_S: Final = 1.0
 _SECOND_S: Final = 3.0
 _THIRD_S: Final = 7.0
+_FOURTH_S: Final = 15.0
 _HOST: Final = {4: 32, 6: 64}
+# Standard deviations.
+_NO_CHANCE: Final = 3.0
 
 
 class LatePath(Struct, frozen=True):
@@ -67,7 +71,7 @@ def _slow(e: Evidence) -> LatePath | None:
     share = (finished_late + stay) / (finished + stay)
     if share < _LATE or finished_late + waiting < _LEAST:
         return None
-    if counted and keep_failing(finished, finished_late, stay):
+    if keep_failing(finished, finished_late, stay) if counted else _none_finishes_late(e, retrying, finished, stay):
         return None
     rtt_s = 0.0 if prefix is None else e.sources.completers.rtt_s(prefix)
     return LatePath(round(finished), finished_late, waiting, share, _LATE, prefix, rtt_s, counted)
@@ -85,6 +89,23 @@ def _stay_per_s(e: Evidence, retrying: NDArray[np.bool_], *, counted: bool) -> f
     first, last = (_SECOND_S, _THIRD_S) if counted and e.now.release_time_s > _SECOND_S else (_FIRST_S, _SECOND_S)
     ages = columns.ages_s[retrying]
     return int(np.count_nonzero((ages >= first) & (ages < last))) / (last - first)
+
+
+def _none_finishes_late(e: Evidence, retrying: NDArray[np.bool_], finished: float, stay: float) -> bool:
+    """Whether as many of those that wait, by a mask (N,), are past their third SYN-ACK and the next as were past their
+    second: on a path that loses packets these reach some of them. Their ages tell it where nobody counts who is late.
+
+    finished, stay: of one time, as for `keep_failing`.
+    """
+    if e.now.columns is None or e.now.release_time_s < _FOURTH_S or not stay:
+        return False
+    ages = e.now.columns.ages_s[retrying]
+    per_s = int(np.count_nonzero((ages >= _FIRST_S) & (ages < _SECOND_S))) / (_SECOND_S - _FIRST_S)
+    older = int(np.count_nonzero((ages >= _SECOND_S) & (ages < _FOURTH_S)))
+    # What fails once in so many times fails at the next time as often.
+    fails, oldest = math.sqrt(stay / (finished + stay)), min(float(np.max(ages, initial=_SECOND_S)), _FOURTH_S)
+    after = fails * (min(oldest, _THIRD_S) - _SECOND_S) + fails**2 * max(0.0, oldest - _THIRD_S)
+    return older - per_s * after >= _NO_CHANCE * math.sqrt(max(per_s * after, 1.0))
 
 
 def _retrying(e: Evidence) -> NDArray[np.bool_]:

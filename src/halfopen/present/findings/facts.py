@@ -9,7 +9,7 @@ from typing import Final
 from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.findings.finding import Fact
 from halfopen.core.units import show_bytes
-from halfopen.present.findings.words import lasted
+from halfopen.present.findings.words import lasted, round_trip
 from halfopen.present.language import tr, tr_n
 
 ByName = Mapping[str, Fact]
@@ -260,7 +260,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "late": lambda f, _: tr("{n} after a retransmitted SYN-ACK", n=amount(f)),
     "retrying": _retrying,
     "late_share": lambda f, _: tr("{share} finish late or do not finish{limit}", share=_percent(f), limit=_limit(f)),
-    "rtt_s": lambda f, _: tr("round trip {time}", time=amount(f)),
+    "rtt_s": lambda f, _: tr("round trip {time}", time=round_trip(float(f.value))),
     "source": _source,
     "source_share": _told_elsewhere,
     "near_clients": lambda f, _: tr("{share} from networks of clients that finish", share=_percent(f)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from halfopen.core.findings.finding import Finding
-from halfopen.present.findings.words import a_second, at, held, lasted, lead, per_s, sentence, synacks, syns
+from halfopen.present.findings.words import a_second, at, held, lasted, lead, per_s, round_trip, sentence, synacks, syns
 from halfopen.present.language import listed, tr, tr_n
 
 
@@ -282,7 +282,7 @@ def _acks_lost(f: Finding) -> str:
     )
 
 
-# A shorter round trip is shown as 0 s.
+# A shorter round trip is not shown.
 _SHOWN_S: Final = 0.001
 
 
@@ -294,7 +294,7 @@ def _slow_path(f: Finding) -> str:
         tr("slow or lossy path to {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("slow or lossy paths")
     )
     if f.has("rtt_s") and f.number("rtt_s") >= _SHOWN_S:
-        where = tr("{where} (round trip {time})", where=where, time=lasted(f.number("rtt_s")))
+        where = tr("{where} (round trip {time})", where=where, time=round_trip(f.number("rtt_s")))
     if f.has("release_time_s"):
         where = tr(
             "{where}, longer than the release time of a listener ({time})",

@@ -109,6 +109,11 @@ def timed(seconds: float) -> str:
     return in_units(show_time(seconds))
 
 
+def round_trip(seconds: float) -> str:
+    """A round trip for a person: in milliseconds below a second."""
+    return lasted(seconds) if seconds >= 1 else timed(seconds)
+
+
 def in_units(text: str) -> str:
     """A text with the durations in it as the language writes them."""
     if is_english():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from halfopen.core.sample.listeners import ListenerOptions
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from hosts_made import PROXY, asked, from_hosts, honest, late
-from rows import listener
+from rows import listener, request
 from verdicts import arrivals, many, peers, releases, second_look
 
 
@@ -117,7 +119,7 @@ def test_without_ebpf_no_number_is_made_up_of_those_that_finish() -> None:
     assert not any(found.has(name) for name in ("finished", "late", "late_share"))
     said = say(found)
     assert (
-        f"slow or lossy path to {PROXY} (round trip 0.1 s): 17 handshakes of clients that finish others wait after"
+        f"slow or lossy path to {PROXY} (round trip 100 ms): 17 handshakes of clients that finish others wait after"
         in said
     )
     assert "finished" not in said
@@ -174,3 +176,23 @@ def test_handshakes_at_a_listener_that_waits_for_data_are_not_late_because_of_th
     assert second_look([], listener(inode=1), rates={"PassiveOpens": 60}, parts=[patient])[1] == ["slow-path"]
     waits = {"options": {1: ListenerOptions(defer_accept_s=3)}}
     assert second_look([], listener(inode=1), rates={"PassiveOpens": 60}, parts=[patient], **waits)[1] == []
+
+
+@pytest.mark.parametrize(("part", "id"), [(1.0, "cannot-tell"), (0.5, "slow-path")], ids=["cut", "lossy"])
+def test_without_ebpf_ages_tell_whether_those_that_wait_ever_finish(part: float, id: str) -> None:
+    """A NAT gateway: of a part of its connections no ACK arrives, or each packet is lost as often as not."""
+    rows = []
+    for i in range(360):  # thirty a second begin, and after each SYN-ACK this part is left
+        age_s = i / 30
+        again = int(math.log2(age_s + 1))
+        if (i * 7919 % 1000) / 1000 < part**again:
+            at = {"source_port": 1024 + i, "cookie": i + 1, "expires_ms": round(1000 * (2 ** (again + 1) - 1 - age_s))}
+            rows.append(request(PROXY, retransmits=again, **at))
+    lately = peers({PROXY: 0.1, **{f"99.1.{i}.1": 0.5 for i in range(60)}}, rtt_s=0.02)
+    verdict, ids = second_look(rows, rates={"PassiveOpens": 30}, parts=[lately])
+    assert ids[0] == id
+    if id == "slow-path":
+        assert "(round trip 20 ms)" in say(verdict.findings[0])
+    else:
+        assert verdict.level is Level.WARNING
+        assert "come from sources that finish other handshakes" in say(verdict.findings[0])

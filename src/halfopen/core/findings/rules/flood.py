@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from halfopen.core.findings.costs import dropped_clients_per_s, dropped_syns_per_s
-from halfopen.core.findings.cures import Cure
+from halfopen.core.findings.cures import Cure, LookAtPackets
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import MOST, SilentSources, floods, unanswered_per_s, unanswered_share
@@ -179,10 +179,20 @@ def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
         *cookies_on(e, reason),
         *_blocked(e, found),
         *freed,
+        *_packets(e, found),
         *guarded,
         *shorter_release_time(e, reason),
         *(() if freed else queues),
     )
+
+
+def _packets(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
+    """A look at its packets, where these may be clients after all: the last ACKs of these may be lost on the way."""
+    source = found.prefix or (found.hosts[0][0] if found.hosts else None)
+    if not found.like_clients or source is None:
+        return ()
+    port = None if found.where is None else found.where.port
+    return ((LookAtPackets(e.netns, source.text, port, found.id),),)
 
 
 def _afterwards(e: Evidence, found: SilentSources, freed: tuple[Cure, ...]) -> tuple[Cure, ...]:

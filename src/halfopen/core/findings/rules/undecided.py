@@ -14,7 +14,7 @@ from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.few_hosts import FEW_HOSTS, HELD
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import MOST, doubtful, unanswered_per_s
+from halfopen.core.findings.floods import MOST, WEIGHTY, doubtful, unanswered_per_s, unanswered_share
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues, look_closer
 from halfopen.core.findings.rules.checks import resetting
@@ -130,7 +130,10 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     where = fullest or next(iter(waiting), None)
     # A flood or an outage: either is one.
     silent = doubtful(e) if e.rates else None
-    level = Level.WARNING if pressed or dropped or (silent is not None and silent.ended is None) else Level.NOTICE
+    lost = silent is not None and silent.ended is None
+    if any(fact.name == "finish_others" for fact in facts_of):
+        lost = unanswered_share(e, unanswered_per_s(e, e.lasting), e.completions_per_s) >= WEIGHTY
+    level = Level.WARNING if pressed or dropped or lost else Level.NOTICE
     # Whether those who fill a queue are clients is what is not decided.
     full = () if facts_of else e.full()
     longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, _ID)][:1]
