@@ -160,11 +160,13 @@ def test_who_falls_behind_is_named_while_the_queue_has_room(
         assert ids[0] == "app-not-accepting"
 
 
-@pytest.mark.parametrize(("oldest_s", "named"), [(14.0, True), (0.5, False)])
-def test_one_look_tells_that_connections_wait_for_long(oldest_s: float, named: bool) -> None:
+@pytest.mark.parametrize(
+    ("held", "oldest_s", "named"), [(90, 14.0, True), (90, 0.5, False), (5, 14.0, True), (5, 5.0, False)]
+)
+def test_one_look_tells_that_connections_wait_for_long(held: int, oldest_s: float, named: bool) -> None:
     queue = np.zeros(1, dtype=QUEUES)
     queue["oldest_isn"], queue["oldest_us"] = 7, round((100.0 - oldest_s) * 1e6)
-    waiting = listener(accept_queue=90, limit=511, cookie=5)
+    waiting = listener(accept_queue=held, limit=511, cookie=5)
     ids = verdict_of([], waiting, queues=queue, monotonic_s=100.0)[1]
     assert ("app-not-accepting" in ids) is named
 

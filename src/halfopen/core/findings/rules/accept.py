@@ -59,6 +59,8 @@ class Stuck(Struct, frozen=True):
 
 # A burst is accepted sooner.
 _NO_BURST_S: Final = 3.0
+# A program that accepts at all accepts even a few sooner.
+_FOR_LONG_S: Final = 10.0
 # A program that keeps up accepts sooner, and where only counters tell how long connections wait, this many tell it.
 _KEEPS_UP_S: Final = 1.0
 _SOME: Final = 10
@@ -72,8 +74,8 @@ def _is_stuck(queue: AcceptQueue, overflowing: bool, interval_s: float) -> bool:
     """
     if queue.full:
         return not (queue.before == 0 and queue.accepted)
-    if queue.before is None and queue.held >= _SOME:
-        return (queue.oldest_s or 0.0) >= _NO_BURST_S
+    if queue.before is None and queue.held:
+        return (queue.oldest_s or 0.0) >= (_NO_BURST_S if queue.held >= _SOME else _FOR_LONG_S)
     if not queue.held or not queue.before:
         return False
     if queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= NEARLY_FULL * queue.cap):
