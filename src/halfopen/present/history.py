@@ -39,27 +39,27 @@ from halfopen.present.language import cell_width, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.text import propose
 from halfopen.present.timechart import columns_for, time_chart
-from halfopen.present.told import told as told_in_words
+from halfopen.present.told import told
 
 _INCIDENTS_MOST: Final = 20
 _SETTINGS_MOST: Final = 8
 _NAMES: Final = 12
 
 
-def _period(told: HistoryAnswer) -> str:
+def _period(answer: HistoryAnswer) -> str:
     """`in the last hour`, `from 11-26 00:00:00 to 11-26 02:00:00`."""
-    if abs(told.now_s - told.until_s) >= 2:
-        return tr("from {since} to {until}", since=clock(told.since_s), until=clock(told.until_s))
-    seconds = round(told.until_s - told.since_s)
+    if abs(answer.now_s - answer.until_s) >= 2:
+        return tr("from {since} to {until}", since=clock(answer.since_s), until=clock(answer.until_s))
+    seconds = round(answer.until_s - answer.since_s)
     whole = {60: tr("in the last minute"), 3600: tr("in the last hour"), 86400: tr("in the last day")}
     whole[604800] = tr("in the last week")
     return whole.get(seconds) or tr("in the last {time}", time=lasted(seconds))
 
 
-def _charted(told: HistoryAnswer) -> KeptSeries | None:
+def _charted(answer: HistoryAnswer) -> KeptSeries | None:
     """The half-open connections of the place that had most: a listener if one was asked for, else a namespace."""
-    listeners = bool(told.narrowed)
-    found = [s for s in told.series if s.magnitude == "half_open" and (s.listener is not None) == listeners]
+    listeners = bool(answer.narrowed)
+    found = [s for s in answer.series if s.magnitude == "half_open" and (s.listener is not None) == listeners]
     return max(found, key=lambda s: max(slot.max for slot in s.slots), default=None)
 
 
@@ -67,80 +67,82 @@ def _is_on(one: Incident, now_s: float) -> bool:
     return not one.over and not lost(one, now_s)
 
 
-def headline(told: HistoryAnswer) -> str:
+def headline(answer: HistoryAnswer) -> str:
     """The answer in one sentence."""
-    if not told.spans:
-        return tr("Nothing was watched {period}", period=_period(told))
-    on, n = sum(_is_on(one, told.now_s) for one in told.incidents), len(told.incidents)
-    words = tr_n("{n:,} incident {period}", "{n:,} incidents {period}", n, period=_period(told))
+    if not answer.spans:
+        return tr("Nothing was watched {period}", period=_period(answer))
+    on, n = sum(_is_on(one, answer.now_s) for one in answer.incidents), len(answer.incidents)
+    words = tr_n("{n:,} incident {period}", "{n:,} incidents {period}", n, period=_period(answer))
     if not n:
-        words = tr("No incident {period}", period=_period(told))
+        words = tr("No incident {period}", period=_period(answer))
     if on and on == n > 1:
         words += tr(", all of which are still going on")
     elif on and n > 1:
         words += tr_n(", {n:,} of them is still going on", ", {n:,} of them are still going on", on)
     elif on:
         words += tr(", and it is still going on")
-    seen = [slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots]
-    seen += [one.peak.half_open for one in told.incidents if not one.about_connections]
+    seen = [slot.max for s in answer.series if s.magnitude == "half_open" for slot in s.slots]
+    seen += [one.peak.half_open for one in answer.incidents if not one.about_connections]
     if seen:  # without values and incidents nothing is known of it
         words += tr("; at most {n:,} half-open", n=max(seen))
-    dropped = sum(slot.sum for s in told.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
+    dropped = sum(slot.sum for s in answer.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
     if dropped:
         words += tr_n(", {n:,} SYN or handshake dropped", ", {n:,} SYNs and handshakes dropped", dropped)
     return words
 
 
-def show(out: Console, told: HistoryAnswer, *, charts: bool = True, file: str | None = None) -> None:
+def show(out: Console, answer: HistoryAnswer, *, charts: bool = True, file: str | None = None) -> None:
     """One screen: the answer, a chart, the incidents, and the next command."""
     with spoken():
-        _show(out, told, charts=charts, file=file)
+        _show(out, answer, charts=charts, file=file)
 
 
-def _show(out: Console, told: HistoryAnswer, *, charts: bool, file: str | None) -> None:
-    level = Level.CRITICAL if any(_is_on(one, told.now_s) for one in told.incidents) else Level.OK
-    level = max(level, Level.NOTICE) if told.incidents else level
-    out.print(Text(headline(told), style=STYLE[level]))
-    out.print(Text(_watched(told), style="dim"))
-    if charts and told.spans:
-        _chart(out, told)
-    if told.incidents:
+def _show(out: Console, answer: HistoryAnswer, *, charts: bool, file: str | None) -> None:
+    level = Level.CRITICAL if any(_is_on(one, answer.now_s) for one in answer.incidents) else Level.OK
+    level = max(level, Level.NOTICE) if answer.incidents else level
+    out.print(Text(headline(answer), style=STYLE[level]))
+    out.print(Text(_watched(answer), style="dim"))
+    if charts and answer.spans:
+        _chart(out, answer)
+    if answer.incidents:
         out.print()
-        columns.show(out, INCIDENT, told.incidents[-_INCIDENTS_MOST:])
-        if len(told.incidents) > _INCIDENTS_MOST:
-            more = len(told.incidents) - _INCIDENTS_MOST
+        columns.show(out, INCIDENT, answer.incidents[-_INCIDENTS_MOST:])
+        if len(answer.incidents) > _INCIDENTS_MOST:
+            more = len(answer.incidents) - _INCIDENTS_MOST
             out.print(
                 Text(tr_n("{n:,} earlier one is not shown", "{n:,} earlier ones are not shown", more), style="dim")
             )
-    if told.settings:
+    if answer.settings:
         out.print()
-        for changed in told.settings[-_SETTINGS_MOST:]:
+        for changed in answer.settings[-_SETTINGS_MOST:]:
             where = "" if changed.where.name == "self" else f"[{printable(changed.where.name)}] "
             before, after = (tr("not set") if n is None else n for n in (changed.before, changed.after))
             words = tr("{setting} changed from {old} to {new}", setting=changed.name, old=before, new=after)
             out.print(f"{clock(changed.at_s)}  {where}{words}")
     out.print()
-    if told.incidents:
+    if answer.incidents:
         # No readings are recorded of open and closing connections.
-        if not told.incidents[-1].about_connections:
-            propose(out, tr("Also"), f"halfopen history replay {told.incidents[-1].id}{file_words(file)}")
-        propose(out, tr("Next"), f"halfopen history show {told.incidents[-1].id}{file_words(file)}")
+        if not answer.incidents[-1].about_connections:
+            propose(out, tr("Also"), f"halfopen history replay {answer.incidents[-1].id}{file_words(file)}")
+        propose(out, tr("Next"), f"halfopen history show {answer.incidents[-1].id}{file_words(file)}")
     else:
-        propose(out, tr("Next"), "halfopen status" if told.spans else "halfopen watch --history DIR")
+        propose(out, tr("Next"), "halfopen status" if answer.spans else "halfopen watch --history DIR")
 
 
-def _watched(told: HistoryAnswer) -> str:
+def _watched(answer: HistoryAnswer) -> str:
     """How much of the time was watched, and what passed without an alarm."""
-    if not told.spans:
+    if not answer.spans:
         return tr("Nothing was recorded in that time.")
-    seconds = _covered_s(told.spans)
-    whole = seconds >= 0.99 * (told.until_s - told.since_s)
+    seconds = _covered_s(answer.spans)
+    whole = seconds >= 0.99 * (answer.until_s - answer.since_s)
     words = tr("Watched all that time") if whole else tr("Watched for {time} of it", time=lasted(round(seconds)))
-    spaces = len({span.where for span in told.spans})
+    spaces = len({span.where for span in answer.spans})
     if spaces > 1:
         words += tr_n(", {n:,} network namespace", ", {n:,} network namespaces", spaces)
-    if told.rises:
-        words += tr_n("; {n:,} rise passed without an alarm", "; {n:,} rises passed without an alarm", len(told.rises))
+    if answer.rises:
+        words += tr_n(
+            "; {n:,} rise passed without an alarm", "; {n:,} rises passed without an alarm", len(answer.rises)
+        )
     return words + tr(".")
 
 
@@ -153,22 +155,22 @@ def _covered_s(spans: Iterable[WatchedSpan]) -> float:
     return covered
 
 
-def _chart(out: Console, told: HistoryAnswer) -> None:
-    series = _charted(told)
+def _chart(out: Console, answer: HistoryAnswer) -> None:
+    series = _charted(answer)
     if series is None:
         out.print()
-        none = tr("None was seen at {place}.", place=told.narrowed) if told.narrowed else ""
+        none = tr("None was seen at {place}.", place=answer.narrowed) if answer.narrowed else ""
         out.print(none or tr("No half-open connections were seen."))
         return
     top = max(slot.max for slot in series.slots)
     width = columns_for(out.width if out.is_terminal else 100, top)
-    spans = [span for span in told.spans if span.where == series.where]
-    values = spread(series, spans, told.since_s, told.until_s, width)
+    spans = [span for span in answer.spans if span.where == series.where]
+    values = spread(series, spans, answer.since_s, answer.until_s, width)
     out.print()
-    every = lasted(max(1, round((told.until_s - told.since_s) / width)))
+    every = lasted(max(1, round((answer.until_s - answer.since_s) / width)))
     out.print(Text(_over_chart(series, every), style="dim"))
     ascii_only = "utf" not in (out.encoding or "").lower()
-    for line in time_chart(values, told.since_s, told.until_s, ascii_only=ascii_only):
+    for line in time_chart(values, answer.since_s, answer.until_s, ascii_only=ascii_only):
         out.print(line, soft_wrap=True)
 
 
@@ -246,7 +248,7 @@ def _incident(
     _releases(out, one, releases)
     if recorded:
         out.print()
-        out.print(Text(told_in_words(recorded), style="dim"))
+        out.print(Text(told(recorded), style="dim"))
         propose(out, tr("Next"), f"halfopen history replay {one.id}{file_words(file)}")
 
 
@@ -334,18 +336,18 @@ def _releases(out: Console, one: Incident, releases: Sequence[ReleaseSeen]) -> N
 # --- for programs -----------------------------------------------------------------------------------------------------
 
 
-def document(told: HistoryAnswer) -> dict[str, Any]:
+def document(answer: HistoryAnswer) -> dict[str, Any]:
     """`halfopen.history/1`."""
     return {
         "schema": "halfopen.history/1",
-        "since": told.since_s,
-        "until": told.until_s,
-        "step_s": told.step_s,
-        "incidents": [json_object(INCIDENT, one) for one in (*told.incidents, *told.rises)],
-        "watched": [json_object(WATCHED, span) for span in told.spans],
-        "series": [json_object(SERIES, one) for one in told.series],
-        "changed_settings": [json_object(CHANGED, one) for one in told.settings],
-        "releases": [json_object(RELEASED_THEN, one) for one in told.releases],
+        "since": answer.since_s,
+        "until": answer.until_s,
+        "step_s": answer.step_s,
+        "incidents": [json_object(INCIDENT, one) for one in (*answer.incidents, *answer.rises)],
+        "watched": [json_object(WATCHED, span) for span in answer.spans],
+        "series": [json_object(SERIES, one) for one in answer.series],
+        "changed_settings": [json_object(CHANGED, one) for one in answer.settings],
+        "releases": [json_object(RELEASED_THEN, one) for one in answer.releases],
     }
 
 
@@ -358,27 +360,27 @@ def incident_document(one: Incident, releases: Sequence[ReleaseSeen]) -> dict[st
     }
 
 
-def _rows(told: HistoryAnswer) -> Iterator[dict[str, Any]]:
-    for one in told.series:
+def _rows(answer: HistoryAnswer) -> Iterator[dict[str, Any]]:
+    for one in answer.series:
         place = json_object(PLACED, (one.where, one.listener))
         for slot in one.slots:
             yield {**place, "magnitude": one.magnitude, "step_s": slot.step_s, **json_object(SLOT, slot)}
 
 
-def _flat(told: HistoryAnswer, incidents: bool) -> Iterator[dict[str, Any]]:
+def _flat(answer: HistoryAnswer, incidents: bool) -> Iterator[dict[str, Any]]:
     if incidents:
-        yield from (json_object(INCIDENT, one) for one in (*told.incidents, *told.rises))
+        yield from (json_object(INCIDENT, one) for one in (*answer.incidents, *answer.rises))
     else:
-        yield from _rows(told)
+        yield from _rows(answer)
 
 
-def ndjson_lines(told: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
+def ndjson_lines(answer: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
     """A JSON object a line: of each slot, or of each incident."""
-    for row in _flat(told, incidents):
+    for row in _flat(answer, incidents):
         yield json_text(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
 
 
-def csv_lines(told: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
+def csv_lines(answer: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
     """The same as CSV, with a header; of incidents without what is an array."""
     names = (
         [f.name for f in INCIDENT if f.get is not None and f.type != "array"]
@@ -389,7 +391,7 @@ def csv_lines(told: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="")
     writer.writeheader()
     yield text.getvalue()
-    for row in _flat(told, incidents):
+    for row in _flat(answer, incidents):
         text.seek(0)
         text.truncate()
         # A terminal obeys what the name of a namespace may hold, and a spreadsheet breaks the line at it.
