@@ -18,9 +18,15 @@ ASKED: dict[str, Any] = {"local_port": 8080, "unread": 0, "bytes_received": 80}
 ANSWERED: dict[str, Any] = {**ASKED, "flags": SENT, "received_ms": 20_100}
 
 
-def found(rows: list[dict[str, Any]], before: list[dict[str, Any]] | None = None, **facts: Any) -> list[Finding]:
+def found(
+    rows: list[dict[str, Any]],
+    before: list[dict[str, Any]] | None = None,
+    *,
+    ports: tuple[int, ...] = (8080,),
+    **facts: Any,
+) -> list[Finding]:
     earlier = None if before is None else sockets(*before, at_s=90.0)
-    verdict = judged(evidence(replace(sockets(*rows), **facts), earlier, ports=(8080,)))
+    verdict = judged(evidence(replace(sockets(*rows), **facts), earlier, ports=ports))
     assert all(say(one) for one in verdict.findings)
     return list(verdict.findings)
 
@@ -92,6 +98,19 @@ def test_a_proxy_that_waits_for_another_server_is_not_called_stuck() -> None:
         [one] = found([*clients, *other])
         assert "stuck or too busy" in told(one)
         assert command(one.cures[0]) == f"ps -Lp {PID} -o tid,stat,wchan:32,comm"
+
+
+def test_a_stuck_server_is_told_once_whatever_it_left_unread() -> None:
+    rows = [{"local_port": 8080, "unread": 1 + (i % 3 > 0)} for i in range(12)]
+    [one] = found(rows)
+    assert (one.id, one.level, one.count("sockets")) == ("close-wait-stuck", Level.WARNING, 12)
+    before = [{**row, "inode": 1000 + i} for i, row in enumerate(rows)]
+    [two] = found(
+        [*before, {"local_port": 8080, "inode": 2000}, {"local_port": 8080, "inode": 2001, "unread": 9}], before
+    )
+    assert (two.count("sockets"), two.count("came"), two.count("left")) == (14, 2, 0)
+    # Others of another port.
+    assert len(found([*rows, {"local_port": 8081}], ports=(8080, 8081))) == 2
 
 
 def test_a_process_that_does_not_listen_did_not_accept() -> None:

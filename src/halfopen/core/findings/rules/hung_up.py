@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
     NEEDS,
@@ -94,9 +96,30 @@ def _go_on(group: SocketGroup, why: str) -> Cure:
     rare=True,
 )
 def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
+    servers: dict[tuple[int, str], list[SocketGroup]] = {}
     for group in unread_ends(e):
-        facts, cures = _why(e, group, "close-wait-stuck")
-        yield Hit(by_growth(e, group), (*who(e, group), *facts), cures=cures)
+        servers.setdefault(group.owner_and_peer, []).append(group)
+    # Ends that came alone, and those that came behind data, are groups of their own.
+    for groups in servers.values():
+        first, count = groups[0], sum(group.count for group in groups)
+        facts, cures = _why(e, first, "close-wait-stuck")
+        level = max(by_growth(e, group) for group in groups)
+        level = max(level, Level.WARNING) if count >= FEW_SOCKETS else level
+        yield Hit(level, (*_together(e, groups), *facts), cures=cures)
+
+
+def _together(e: Evidence, groups: list[SocketGroup]) -> tuple[Fact, ...]:
+    """The facts of the first of these groups, with what all of them come to."""
+    summed = {
+        "sockets": sum(group.count for group in groups),
+        "younger_than_10s": sum(group.new for group in groups),
+        "came": sum(group.came or 0 for group in groups),
+        "left": max(group.left or 0 for group in groups),
+        "growth_per_s": sum(group.per_s for group in groups),
+        "oldest_s": max(group.oldest_s for group in groups),
+        "youngest_s": min(group.youngest_s for group in groups),
+    }
+    return tuple(replace(fact, value=summed.get(fact.name, fact.value)) for fact in who(e, groups[0]))
 
 
 @rule(
