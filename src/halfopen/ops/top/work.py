@@ -18,6 +18,7 @@ from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.top import changes
 from halfopen.present.chosen_words import chosen
+from halfopen.present.commands import filled
 from halfopen.present.findings.cures import command
 from halfopen.present.language import listed, wrapped
 from halfopen.present.screen import phrases
@@ -150,19 +151,20 @@ class TopWork(Struct):
             all_set = phrases.all_set()
             return lambda state: state.with_notice(all_set)
         self.pending = planned
-        lines: tuple[StyledLine, ...] = (
-            styled((f"{phrases.command_label()}  ", "bold"), (command(planned.cure[:1]), "cyan")),
+        lines = [
+            *self._command(phrases.command_label(), command(planned.cure[:1])),
             *self._captured(lambda out: _show_plan(out, planned.plan)),
-        )
+        ]
         if len(planned.cure) > 1:
-            lines = (
-                *lines,
-                styled(
-                    (f"{phrases.then_label()}  ", "bold"), (command(planned.cure[1:]), "cyan"), phrases.press_again()
-                ),
-            )
-        question = Question(phrases.change_this(), lines)
+            lines += self._command(phrases.then_label(), command(planned.cure[1:]), phrases.press_again())
+        question = Question(phrases.change_this(), tuple(lines))
         return lambda state: state.with_question(question)
+
+    def _command(self, label: str, words: str, behind: str = "") -> list[StyledLine]:
+        """A command with what it is, in as many lines as it takes."""
+        first, *more = filled(f"{label}  ", words, self.columns - len(behind)).split("\n")
+        lines = [styled((label, "bold"), (first.removeprefix(label), "cyan")), *(styled((one, "cyan")) for one in more)]
+        return [*lines[:-1], (*lines[-1], *styled(behind))]
 
     def _tune(self, planned: changes.PlannedCure) -> StateChange:
         from halfopen.ops.tune import tune

@@ -19,6 +19,8 @@ def headline(model: Model, verdict: Verdict | None = None) -> str:
     text = counted(model) if worst is None else _brief(worst)
     where = model.sample.where
     if where.lives_in and where.name != "self" and not re.search(rf"\b{re.escape(where.lives_in)}\b", text):
+        if worst is not None:
+            return tr("{text} ({place})", text=text, place=where.lives_in)
         text = tr("{text} in {place}", text=text, place=where.lives_in)
     return text
 

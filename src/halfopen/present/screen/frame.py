@@ -37,15 +37,15 @@ def head(left: str, right: str, columns: int) -> StyledLine:
 
 
 def key_bar(keys: Sequence[tuple[str, str]], columns: int) -> StyledLine:
-    """The last line: keys with what they do, as many as there is room for; the last of them always."""
+    """The last line: keys with what they do, as many as there is room for; the last two of them always."""
     for gap in ("  ", " "):
         made = _joined(keys, gap)
         if cells(made) <= columns:
             return made
-    *others, last = keys
-    while others and cells(_joined([*others, last], " ")) > columns:
+    others, last = list(keys[:-2]), keys[-2:]
+    while others and cells(_joined([*others, *last], " ")) > columns:
         others.pop()
-    return _joined([*others, last], " ")
+    return _joined([*others, *last], " ")
 
 
 def _joined(keys: Sequence[tuple[str, str]], gap: str) -> StyledLine:

@@ -15,6 +15,7 @@ from halfopen.ops.top.changes import release_of
 from halfopen.ops.top.work import Pending, TopWork, failed
 from halfopen.present.language import spoken
 from halfopen.present.screen.state import ScreenState
+from halfopen.present.screen.styled import plain
 
 
 def test_a_release_goes_where_it_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +58,12 @@ def test_what_could_not_be_done_is_said_in_the_language_that_is_spoken() -> None
         change = failed(NotPermitted(WORDS))
     assert change(ScreenState()).notice not in ("", WORDS)
     assert failed(NotPermitted(WORDS))(ScreenState()).notice == WORDS
+
+
+def test_the_command_of_a_question_is_there_as_a_whole() -> None:
+    """It was cut off at the edge of the screen: `--netns /pr…`."""
+    words = "halfopen tune listener '[2001:db8:1::1]:3306' --backlog 4096 --netns /proc/11712/fd/3"
+    work = TopWork(Executor("/nonexistent"), lambda _: made.space().model, "why", columns=80)
+    lines = [plain(line) for line in work._command("Command", words, " (t again)")]
+    assert max(map(len, lines)) <= 80
+    assert " ".join(line.strip().removesuffix(" \\") for line in lines) == f"Command  {words} (t again)"

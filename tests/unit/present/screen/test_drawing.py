@@ -292,3 +292,17 @@ def test_what_came_of_a_key_does_not_hide_that_readings_stay_away() -> None:
         screen = text(replace(state, late_s=18.0), live, columns=80, rows=24)
         assert "service: it is gone" in screen
         assert "The last reading is 18 s old" in screen
+
+
+def test_the_key_for_help_stays_where_keys_are_left_out() -> None:
+    """At 80 columns it was the first to go where namespaces can be shown too."""
+    for columns in (60, 70, 80):
+        foot = text(ScreenState(several=True), columns=columns, rows=24).splitlines()[-1]
+        assert foot.endswith(("? help q quit", "? help  q quit"))
+
+
+def test_who_lives_in_a_namespace_is_no_part_of_the_sentence() -> None:
+    """`... the queue is full, and a client would get in by SYN cookie in sleep`."""
+    space = made.space(made.flooded(where=replace(made.named("pid:7"), lives_in="sleep")))
+    head = text(live=made.live(space), columns=140, rows=40).split("\n  - ")[0].split("\nNext")[0]
+    assert " ".join(head.split()).endswith("(sleep)")
