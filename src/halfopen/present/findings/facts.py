@@ -97,8 +97,11 @@ def _limit(fact: Fact) -> str:
 
 
 def _at_least(fact: Fact, known: ByName) -> str:
+    percent = floor(100 * float(fact.value))
+    if percent <= 0:
+        return ""
     # "At least 100 %" would be all of them, which nobody can tell.
-    share = f"{min(99, floor(100 * float(fact.value)))}%"
+    share = f"{min(99, percent)}%"
     if "came_per_s" in known:
         return tr("at least {share} of arrivals were never answered{limit}", share=share, limit=_limit(fact))
     return tr("at least {share} of arrivals are never answered{limit}", share=share, limit=_limit(fact))
@@ -223,7 +226,8 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "oldest_s": lambda f, _: tr("the oldest {time}", time=amount(f)),
     "repeated": _repeated,
     "answers_unseen": _told_elsewhere,
-    "distinct_sources": lambda f, _: tr_n("{n:,} source", "{n:,} sources", int(f.value)),
+    # Of those that are half-open for long: that there are none of these is told already.
+    "distinct_sources": lambda f, _: tr_n("{n:,} source", "{n:,} sources", int(f.value)) if f.value else "",
     "prefix": _prefix,
     "share": _told_elsewhere,
     "back_by": lambda f, _: tr("the route back leaves by {device}", device=f.value),

@@ -98,3 +98,9 @@ def test_facts_of_connections_are_words() -> None:
         "the youngest 0 s, 118 of them younger than 10 s, 16.4/s more by their ages, 4.0 KiB not read, "
         "118 came and 122 left in 31 s"
     )
+
+
+def test_what_is_none_is_not_told_as_evidence_of_some() -> None:
+    """An alarm had `800 half-open, none half-open for long, at least 0% of arrivals are never answered, 0 sources`."""
+    facts = (Fact("half_open", 800), Fact("unanswered_share", 0.0, 0.5), Fact("distinct_sources", 0))
+    assert phrases(facts) == "800 half-open"
