@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.model.closing_addresses import peer_ids, remote_text
 from halfopen.core.model.closing_ages import StateAges, ages
-from halfopen.core.model.closing_kinds import Signature, may_trickle, signatures, unanswered
+from halfopen.core.model.closing_kinds import Signature, awaiting, may_trickle, signatures, unanswered
 from halfopen.core.model.closing_ports import Destination, destinations_of, ports_given_up
 from halfopen.core.model.numbering import numbered
 from halfopen.core.sample.closing import (
@@ -22,7 +22,6 @@ from halfopen.core.sample.closing import (
     ESTABLISHED,
     KEEPALIVE,
     PROBE,
-    SENT,
     STATE_NAMES,
     STATES,
     SYN_SENT,
@@ -274,15 +273,8 @@ def _group(
         trickles=int(np.count_nonzero(may_trickle(rows))) if now.rows["state"][at] == CLOSE_WAIT else 0,
         with_unread=int(np.count_nonzero(rows["unread"])),
         unanswered=int(np.count_nonzero(unanswered(rows))) if now.rows["state"][at] == CLOSE_WAIT else 0,
-        awaiting=_awaiting(rows) if now.rows["state"][at] == ESTABLISHED else 0,
+        awaiting=int(np.count_nonzero(awaiting(rows))) if now.rows["state"][at] == ESTABLISHED else 0,
     )
-
-
-def _awaiting(rows: dict[str, NDArray[Any]]) -> int:
-    """How many of n connections, by their columns (n,), sent something and got nothing since."""
-    sent = rows["flags"] & SENT != 0
-    # A first request leaves in the jiffy in which the connection opened.
-    return int(np.count_nonzero(sent & ((rows["bytes_received"] == 0) | (rows["sent_ms"] < rows["received_ms"]))))
 
 
 def _alike(received: NDArray[np.uint32]) -> float:

@@ -60,7 +60,7 @@ _MUCH_UNREAD: Final = 16 * 1024
 _LEFT_S: Final = 5.0
 # The fourth retransmission leaves after more than 3 s at the least RTO of 200 ms: no path is that slow.
 SILENT_RETRANSMITS: Final = 4
-# Data that came this shortly before the FIN came with it.
+# Data that came this shortly before the FIN came with it; what is sent this shortly after data may belong to it.
 _FAREWELL_MS: Final = 200
 _A_WHILE_MS: Final = 1000
 # A zero window that lasts shorter is usual.
@@ -159,6 +159,16 @@ def _mark_silent(
     mark(which & (timer == RETRANSMIT) & (retransmits >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
     # Probes are counted up while they are not answered (icsk_probes_out).
     mark(which & (timer == PROBE) & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
+
+
+def awaiting(rows: Any) -> NDArray[np.bool_]:
+    """Which of N connections sent something and got nothing since, (N,). rows: as for `unanswered`.
+
+    What is sent right behind an answer may be no more than an acknowledgement of it (HTTP/2).
+    """
+    later = rows["sent_ms"] + np.uint32(_FAREWELL_MS) < rows["received_ms"]
+    found: NDArray[np.bool_] = (rows["flags"] & SENT != 0) & ((rows["bytes_received"] == 0) | later)
+    return found
 
 
 def may_trickle(rows: Any) -> NDArray[np.bool_]:

@@ -226,6 +226,15 @@ def _pool_all_idle(f: Finding) -> str:
     )
 
 
+@lead("answers-awaited")
+def _answers_awaited(f: Finding) -> tuple[str, str]:
+    values = {"owner": _owner(f), "connections": _connections(f)}
+    brief = tr("{owner} waits for answers on {connections}", **values)
+    nothing = tr("nothing came for {time} or longer", time=lasted(f.number("youngest_s")))
+    why = tr("the program at the other end is slow or stuck, unless its answers are to be late, or none is due")
+    return brief, listed([nothing, _oldest(f), why])
+
+
 @sentence("idle-unproven")
 def _idle_unproven(f: Finding) -> str:
     return tr(

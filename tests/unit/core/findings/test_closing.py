@@ -19,6 +19,7 @@ from halfopen.core.sample.closing import (
     ORPHAN,
     PROBE,
     RETRANSMIT,
+    SENT,
     TIME_WAIT,
 )
 from halfopen.present.findings.cures import command, next_commands
@@ -119,6 +120,21 @@ def test_connections_whose_process_is_hidden_may_be_of_many() -> None:
     assert next_commands(verdict) == ["sudo halfopen closing"]
     kept = aged([i / 5 for i in range(400)], state=ESTABLISHED, unread=0, bytes_received=2000)
     assert not judged(evidence(sockets(*kept, pids=0))).findings
+
+
+def test_who_waits_for_a_server_that_hangs_does_not_leak() -> None:
+    """Each connection asked once, and no answer has come yet."""
+    asked = aged([i / 5 for i in range(400)], state=ESTABLISHED, unread=0, flags=SENT)
+    assert found(asked) == {"answers-awaited": Level.NOTICE}
+    again = [{**row, "bytes_received": 900, "received_ms": row["sent_ms"] + 300} for row in asked]
+    assert found(again) == {"answers-awaited": Level.NOTICE}
+    # An acknowledgement right behind an answer (HTTP/2).
+    answered = [{**row, "bytes_received": 900, "received_ms": row["sent_ms"] + 100} for row in asked]
+    assert found(answered) == {"idle-leak": Level.WARNING}
+    old = [{**row, "sent_ms": row["sent_ms"] + 70_000, "received_ms": row["received_ms"] + 70_000} for row in asked]
+    assert found(old) == {"answers-awaited": Level.NOTICE}
+    assert found(old[:9]) == {}
+    assert found([{**row, "flags": 0} for row in old]) == {"pool-all-idle": Level.OK}
 
 
 def test_a_proxy_does_not_leak_what_belongs_to_its_clients() -> None:

@@ -58,7 +58,7 @@ def _also_active(e: Evidence, group: SocketGroup) -> bool:
     "come, none is used again and none is closed (after one look: ages are spread evenly, and "
     "there are more than any pool has)",
     unless="some are used again or closed, or none comes; or half as many clients or more are connected to the "
-    "process, which may pass their connections on",
+    "process, which may pass their connections on; or an answer is awaited on most",
     advice="close the response or give the connection back in every path of the program, errors included; a program "
     "that subscribes to messages, a connection for each, looks the same until these come",
     needs=NEEDS,
@@ -77,11 +77,11 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     """Whether the idle connections of a group are what a leak leaves behind.
 
     Those of a process that was not found may be of many, and those of a process that as many clients are connected to
-    may be passed on for these, as a proxy does.
+    may be passed on for these, as a proxy does. Those on which an answer is awaited are in use.
     """
     if group.incoming or not group.pid or group.alike < _ALIKE or group.count < FEW_SOCKETS:
         return False
-    if clients_of(e, group) >= group.count / 2:
+    if clients_of(e, group) >= group.count / 2 or _awaits(group):
         return False
     young = _young(e, group)
     if group.came is not None:
@@ -108,7 +108,7 @@ def clients_of(e: Evidence, group: SocketGroup) -> int:
     doc="ESTABLISHED, ten or more that a program opened to one peer, and none of them was used for a minute: the pool "
     "is larger than needed, or callers wait while its connections are never returned; or the program is a proxy, and "
     "each belongs to a client",
-    unless="one of them was used within a minute",
+    unless="one of them was used within a minute, or an answer is awaited on most",
     advice="compare with the pool's own count of borrowed connections; [docs/closing.md](closing.md) "
     "lists the settings by kind of peer",
     needs=NEEDS,
@@ -123,12 +123,37 @@ def pool_all_idle(e: Evidence) -> Iterator[Hit]:
             or group.count < _POOL
             or group.youngest_s < _POOL_IDLE_S
             or is_idle_leak(e, group)
+            or _awaits(group)
         ):
             continue
         if not _also_active(e, group):
             clients = clients_of(e, group)
             facts = (*who(e, group), *((Fact("clients", clients),) if clients >= group.count / 2 else ()))
             yield Hit(Level.OK, facts, cures=show_sockets(e, group))
+
+
+def _awaits(group: SocketGroup) -> bool:
+    """Whether an answer is awaited on most connections of a group."""
+    return group.awaiting >= group.count / 2
+
+
+@rule(
+    "answers-awaited",
+    Level.NOTICE,
+    title="a server that a program here asked does not answer",
+    doc="ESTABLISHED, opened by a program to one peer: on ten connections or more, and half of those that are idle, "
+    "something was sent and nothing came since, for 10 s or more",
+    unless="answers came, or the connections are younger or fewer",
+    advice="the program at the other end is slow or stuck; where no answer is due (logs), or it is to be late (long "
+    "polls), nothing",
+    needs=NEEDS,
+    rare=True,
+)
+def answers_awaited(e: Evidence) -> Iterator[Hit]:
+    for group in groups_of(e, Signature.IDLE):
+        if not group.incoming and group.peers == 1 and group.awaiting >= FEW_SOCKETS and _awaits(group):
+            facts = (*who(e, group), Fact("awaiting", group.awaiting))
+            yield Hit(Level.NOTICE, facts, rules_out=("idle-leak", "pool-all-idle"), cures=show_sockets(e, group))
 
 
 @rule(
