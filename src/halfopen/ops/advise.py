@@ -1,4 +1,4 @@
-"""Watch handshakes and queues of a namespace for a while, and advise what its listeners need."""
+"""Watches the handshakes and queues of a namespace for a while, and advises what its listeners need."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from halfopen.ops.handshakes import observe
 from halfopen.read import reader, requests, synack_timer
 from halfopen.read.bpf.arrivals import ArrivalPrograms
 
-# Between two readings of how full the queues are; each takes about a millisecond.
+# Between two readings of the queues' depths, each of which takes about a millisecond.
 EVERY_S: Final = 0.25
-# The end of an audit log that is looked through for releases.
+# How much of the end of the audit log is searched for releases.
 _AUDIT_BYTES: Final = 4 << 20
 
 
 class DepthReadings:
-    """Reads the depths of all queues of a namespace while somebody waits."""
+    """Reads the depths of all queues of a namespace during a wait."""
 
     def __init__(self, ns: Netns, stop: threading.Event, way: str) -> None:
         self._ns, self._stop, self._way = ns, stop, way
         self.by_listener: dict[ListenerKey, list[Depth]] = {}
-        # When each socket that listens was first seen, by its cookie.
+        # When each listening socket was first seen (monotonic), by its cookie.
         self.first_s: dict[int, float] = {}
 
     def wait(self, seconds: float) -> bool:
-        """Read for that many seconds; whether `stop` ended it. Raises: as `reader.read`."""
+        """Read for that many seconds; returns whether `stop` ended that early. Raises: as `reader.read`."""
         until = time.monotonic() + seconds
         while not self._stop.is_set():
             self._read()
@@ -68,7 +68,7 @@ class DepthReadings:
 
 
 class SourceCounts:
-    """Counts the handshakes of each source that finish, where the kernel takes the program."""
+    """Counts finished handshakes by source, where the kernel accepts the program."""
 
     def __init__(self, inode: int) -> None:
         self._inode = inode
@@ -86,14 +86,14 @@ class SourceCounts:
             self._programs.close()
 
     def read(self) -> Arrivals | None:
-        """What was counted; None: nothing could be."""
+        """What was counted; None where the program could not be loaded."""
         return None if self._programs is None else self._programs.read(self._inode)
 
 
 def advise_on(
     ns: Netns | None, seconds: float, filter: Filter, stop: threading.Event, *, way: str = "auto"
 ) -> AdviceGiven:
-    """Advice on the listeners of a namespace (None: this process's) that a filter means, after watching for `seconds`,
+    """Advice on the listeners that a filter selects in a namespace (None: this process's), after watching for `seconds`
     or until `stop` is set.
 
     Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
@@ -133,7 +133,7 @@ def advise_on(
 
 
 def _gone(seen: Observed, now: Model) -> int:
-    """Handshakes that finished at listeners that are there no longer."""
+    """How many handshakes finished at listeners that no longer exist."""
     [namespace], there = seen.namespaces, {view.key for view in now.views}
     keys = ((one, (one.family, one.address, one.port, one.ifindex)) for one in namespace.listeners)
     return sum(one.handshakes.completed for one, key in keys if key not in there)
@@ -171,7 +171,7 @@ def _watched(
         if view.key in meant:
             rows = now.sample.listeners[list(groups[i].rows)]
             opened_s = _opened_s(now, rows["cookie"].tolist(), earlier, readings)
-            # The drops of a socket count from its opening on.
+            # A socket opened meanwhile began with no drops.
             dropped = view.drops if opened_s is not None else view.drops - drops.get(view.key, view.drops)
             yield ListenerWatched(
                 view=view,
@@ -180,7 +180,7 @@ def _watched(
                 rests=None if arrived is None else rests_on(finished_by_prefix(arrived.sources, view.port)),
                 unanswered_per_s=unanswered_per_s(now, i, seen.seconds),
                 rto_max_s=waits_s.get(view.key, timing.RTO_MAX_S),
-                # The drops of a listener count other things as well, such as ACKs that one that defers let wait.
+                # sk_drops of a listener counts more than overflows, such as the ACKs that TCP_DEFER_ACCEPT ignores.
                 overflows=max(0, min(dropped - (0 if view.defers is False else ignored), overflows)),
                 backlogs=rows["accept_queue_limit"].tolist(),
                 opened_s=opened_s,
@@ -192,7 +192,7 @@ def _gained(name: str, now: Model, before: Model) -> int:
 
 
 def _opened_s(now: Model, cookies: list[int], earlier: set[int], readings: DepthReadings) -> float | None:
-    """How long ago the sockets with these cookies were opened, where none of them was there before."""
+    """How long ago the oldest of the sockets with these cookies was opened; None where one was there before."""
     if not all(cookies) or earlier & set(cookies):
         return None
     now_s = now.sample.monotonic_s
@@ -200,10 +200,10 @@ def _opened_s(now: Model, cookies: list[int], earlier: set[int], readings: Depth
 
 
 def unanswered_per_s(model: Model, at: int, seconds: float) -> float:
-    """How many connections a second came to a listener, by its place in the Model's views, and are still not answered.
+    """How many connections a second come to a listener and stay unanswered. at: its place in the Model's views.
 
-    Of those of the last `seconds`, by their ages. Those that came before tell nothing of the present rate, the youngest
-    may still finish, and none is older than the release time.
+    Counted by age, among those of the last `seconds`: older ones say nothing of the present rate, the youngest may
+    still finish, and none is older than the release time.
     """
     columns, view = model.columns, model.views[at]
     since = since_s(model)
@@ -225,7 +225,7 @@ def _none(seconds: float) -> Handshakes:
 
 
 def _waits_s(now: Model, capped: bool | None) -> dict[ListenerKey, float]:
-    """The longest wait between SYN-ACKs of each listener on which this kernel caps it."""
+    """The longest wait between SYN-ACKs of each listener; empty where this kernel does not cap it."""
     if not capped:
         return {}
     usual_s = now.sample.settings.get("tcp_rto_max_ms", timing.RTO_MAX_S * 1000) / 1000
@@ -252,5 +252,5 @@ def _released(line: bytes, began: float, inode: int) -> int:
         record = json.loads(line)
         mine = isinstance(record, dict) and record.get("netns_inode") == inode and record.get("time", 0) >= began
         return int(record.get("released", 0)) if mine else 0
-    except DAMAGED:  # the first line may be cut
+    except DAMAGED:  # the tail may begin in the middle of a line
         return 0

@@ -1,4 +1,4 @@
-"""Blocking sources: who must not be blocked, and carrying a Block or an Unblock out."""
+"""Blocks and unblocks sources, and refuses to block those that must not be."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from halfopen.read import addresses, clients
 
 # A source that finished a handshake within this time is a client.
 _LATELY_S: Final = 3600.0
-# Where sshd tells who is connected to it.
+# The variables in which sshd names the client of this session.
 _SSH: Final = ("SSH_CONNECTION", "SSH_CLIENT")
 # The shortest prefix that may be blocked, by version of IP: no registry allocates shorter ones.
 _WIDEST: Final = {4: 8, 6: 19}
 
 
 def block(action: Block, ns: Netns, never: Sequence[Network] = (), *, dry_run: bool = False) -> BlocksChanged:
-    """Block the sources of an action, all of them or none. never: prefixes that must not be touched.
+    """Block all sources of an action, or none if one of them must not be blocked. never: prefixes that must not be
+    blocked.
 
     Raises: MustNotBlock, Unsupported, NotPermitted, UnknownTarget, HalfopenError "nft".
     """
@@ -45,7 +46,7 @@ def block(action: Block, ns: Netns, never: Sequence[Network] = (), *, dry_run: b
 
 
 def unblock(action: Unblock, ns: Netns) -> BlocksChanged:
-    """Take the blocks of these sources away, whatever the port; with none named, all.
+    """Remove the blocks of these sources, whatever their port; all blocks where no source is named.
 
     Raises: MustNotBlock where one is not blocked, Unsupported, NotPermitted, UnknownTarget, HalfopenError "nft".
     """
@@ -109,7 +110,7 @@ def _holds(source: Network, address: str) -> bool:
 
 
 def _clients(source: Network) -> str:
-    """A client in a prefix, in words; "" for none. Raises: HalfopenError where that cannot be told."""
+    """Clients in a prefix, in words for an error; "" for none. Raises: HalfopenError where they cannot be read."""
     known = clients.read()
     rows = known.lately.rows
     lately = rows["number"][rows["age_s"] <= _LATELY_S].astype(np.uint64)
@@ -118,7 +119,9 @@ def _clients(source: Network) -> str:
 
 
 def _within(numbers: NDArray[np.uint64], source: Network) -> NDArray[np.uint64]:
-    """Those of sources as `core.model.clients` names them (IPv4, or 64 bits of IPv6) that a prefix holds or shares."""
+    """Which of these numbers lie in a prefix or share their bits with it. They are as in `core.model.clients`: an IPv4
+    address, or the upper 64 bits of an IPv6 one.
+    """
     is_v4 = numbers < 2**32
     if source.version == 4:
         first, last = int(source.network_address), int(source.broadcast_address)

@@ -11,8 +11,8 @@ from halfopen.read.memory import machine
 
 
 def execute(action: DropCaches, *, dry_run: bool = False, path: str = caches.PATH) -> CachesDropped:
-    """Write what is dirty to disk and drop the page cache of the machine; in a dry run only look. path: of the kernel's
-    file for it.
+    """Write dirty pages to disk and drop the page cache of the machine; in a dry run only measure. path: the kernel's
+    file that drops caches.
 
     Raises: NotPermitted, Unsupported, KernelError.
     """
@@ -21,7 +21,7 @@ def execute(action: DropCaches, *, dry_run: bool = False, path: str = caches.PAT
     if dry_run:
         return CachesDropped(action, before)
     began = time.monotonic()
-    # Dirty pages cannot be dropped.
+    # The kernel drops clean pages only.
     os.sync()
     synced = time.monotonic()
     caches.drop(action.inodes, path)

@@ -17,9 +17,11 @@ _DROPS: Final = "ListenDrops"
 def checked(
     seen: Sequence[Looks], closing: Sequence[ClosingSeen], *, pause: Callable[[float], None] = time.sleep
 ) -> tuple[list[Looks], list[CheckedValues]]:
-    """The looks, and the values of each, in their order. Where one look was enough, the counters are read once more,
-    half a second after it; if SYNs or ACKs were dropped meanwhile, the look is given with the rates of its counters, so
-    that these are judged. closing: of each in turn. pause: waits that many seconds.
+    """The looks and the values of each, in the order of `seen`.
+
+    Where one look was enough, the counters are read once more, half a second after it. If SYNs or ACKs were dropped
+    meanwhile, that look is returned with the rates of its counters, so that the verdict takes them into account.
+    closing: what was seen of the connections of each, in the same order. pause: waits that many seconds.
     """
     quiet = [one.now for one in seen if _rate(one.now) is None]
     if quiet:

@@ -1,4 +1,4 @@
-"""Diagnose namespaces: two looks as far apart as is asked for, judged by the rules of `status`."""
+"""Diagnoses namespaces by two looks, as far apart as asked for, and the rules of `status`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def diagnose_on(
     filter: Filter | None = None,
     stop: threading.Event | None = None,
 ) -> list[Diagnosis]:
-    """A diagnosis of each namespace that `read` reads; of those alone that have the listener of `filter`.
+    """A diagnosis of each namespace that `read` reads; with listeners in `filter`, only of those that have one of them.
 
-    seconds: between the two looks; `stop`, once set, has the second one taken at once. way: as for `reader.read`.
+    seconds: between the two looks; once `stop` is set, the second is taken at once. way: as for `reader.read`.
 
     Raises: UnknownTarget where no namespace has the listener; as `read`.
     """

@@ -1,4 +1,4 @@
-"""The checkup: what reading needs and what changing needs, tried in one go."""
+"""The checkup of `doctor`: tries everything that reading and changing need."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from halfopen.ops.protect.trial import trial
 from halfopen.read import bpf_features, features
 from halfopen.read.tcp_settings import tcp_settings
 
-# The rungs below the guard at tc, the better one first.
+# The rungs below the guard at tc, the best first.
 _LOWER: Final = (
     (GEN_COOKIE, "the kernel's cookies, made in front of the kernel"),
     (FIRST_SYN, "the second SYN of each client, at the price of 1 s (only with --rung first-syn)"),
 )
-# The protection that remains without a guard, by tcp_syncookies.
+# The protection that is left without a guard, by the value of tcp_syncookies.
 _COOKIES: Final = {
     0: "SYN cookies are off, too (halfopen tune apply --cookies on)",
     1: "the kernel's own SYN cookies are left (tcp_syncookies = 1)",
@@ -74,7 +74,7 @@ _OF_TC: Final = "rung tc: the guard at tc ingress, tried with one client"
 
 
 def _protect() -> Feature:
-    """Which rung of the guard this host has, tried with one client; else what is missing for it, and what is left."""
+    """The best rung of the guard that lets a test client in on this host; else what is missing, and what is left."""
 
     def work() -> str:
         try:
@@ -88,7 +88,7 @@ def _protect() -> Feature:
 
 
 def _front() -> str:
-    """Whether there may be a front in the driver as well."""
+    """Whether the driver can take a front as well."""
     try:
         devices = fronts.of(space.look())
         trial(XDP)
@@ -99,7 +99,9 @@ def _front() -> str:
 
 
 def _lower(best: HalfopenError) -> str:
-    """The rung below, and what is missing for the best one. Raises: that, where there is none but the kernel's."""
+    """The best lower rung that works, and what is missing for rung tc. Raises: `best`, where only the kernel's own SYN
+    cookies are left.
+    """
     for rung, words in _LOWER:
         try:
             trial(rung)

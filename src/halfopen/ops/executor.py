@@ -1,5 +1,5 @@
-"""Carries out actions, and alone records them: a line in the audit log before and after. A dry run is another executor:
-it changes nothing and records nothing.
+"""Carries out actions, with a line in the audit log before and after each; nothing else writes such lines. An executor
+for dry runs changes nothing and records nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ Result = TypeVar(
 class Executor:
     """Executes actions one at a time.
 
-    audit_log: another file than the default; directory: of the journal of `tune`, likewise. checkpoint: passed at each
-    step of a change of `tune`.
+    audit_log: the file, instead of the default. directory: of the journal of `tune`, instead of the default.
+    checkpoint: called at each step of a change of `tune`.
     """
 
     def __init__(
@@ -114,8 +114,9 @@ class Executor:
         """Carry an action out, recorded before and after. stop, within_s, calm, clients: as for
         `ops.release.release.execute`.
 
-        A Plan is carried out as it is, or (`Changed`) not at all when a value has changed. An Undo of changes
-        whose time is up (`timed`) goes on where the audit log cannot be written: the journal has its record.
+        A Plan is carried out exactly as it is; if a value has changed since it was made, nothing is (`Changed`). An
+        Undo of changes whose time is up (`timed`) goes on even where the audit log cannot be written, since the
+        journal records it too.
 
         Raises: HalfopenError "audit" before anything is done; else as `ops.release.release.execute`, or as
         `ops.tune.execute.change` and `undo`.
@@ -139,7 +140,7 @@ class Executor:
         calm: Calm | None,
         clients: KnownClients | None,
     ) -> Released:
-        # It brings numpy, which a process that only waits to undo a setting does without.
+        # Imported here because it brings numpy, which a process that only waits to undo a setting can do without.
         from halfopen.ops.release import release
 
         if self.dry_run:
@@ -150,7 +151,7 @@ class Executor:
             return self._recorded(_asked(action, ns.inode), lambda: release.execute(action, ns, **how))
 
     def note(self, action: Withheld | GuardWithheld) -> None:
-        """Record what a policy decided and what is not carried out. Raises: HalfopenError "audit"."""
+        """Record an action that a policy decided on and that is withheld. Raises: HalfopenError "audit"."""
         if self.dry_run:
             return
         why: dict[str, Any] = {"phase": "withheld", "why": action.why.value, "detail": action.detail}
@@ -161,7 +162,7 @@ class Executor:
         self.audit.write({"id": _new_id(), **asked, **why, "who": who()})
 
     def note_silence(self, action: Silence | Unsilence) -> None:
-        """Record that nobody is told of some incidents, or is again. Raises: HalfopenError "audit"."""
+        """Record that some incidents are silenced, or no longer. Raises: HalfopenError "audit"."""
         if self.dry_run:
             return
         record: dict[str, Any] = {"action": "silence", "of": action.name, "asked_by": action.by}
@@ -197,7 +198,7 @@ class Executor:
             return self._recorded(record, lambda: cure.execute(action, ns, stop=stop))
 
     def _tune(self, action: Plan | Undo) -> Tuned | Undid:
-        # A release does not need it.
+        # Imported here because a release does not need it.
         from halfopen.ops.tune import execute
 
         means = execute.Means(self.directory, self.audit.path, self._checkpoint, self._recorded)
@@ -222,8 +223,8 @@ class Executor:
     ) -> Protected:
         """Guard listeners until the time is up or `stop` is set, recorded before and after.
 
-        begun: hears what is guarded, once it is. tell: hears a reading a second. ending: hears for how
-        long clients may still finish. why: says why `stop` was set.
+        begun: called once the listeners are guarded. tell: called with a reading each second. ending: called at the
+        end with the seconds that clients still have to finish. why: gives the reason why `stop` was set.
 
         Raises: HalfopenError "audit" before anything is done; else as `ops.protect.protect.execute`.
         """
@@ -290,7 +291,9 @@ class Executor:
     # --- the record ---------------------------------------------------------------------------------------------------
 
     def _recorded(self, action: dict[str, Any], work: Callable[[], Result], *, refuse: bool = True) -> Result:
-        """Do `work` between two lines of the audit log; refuse: not when the first of them cannot be written."""
+        """Do `work` between two lines of the audit log. refuse: do nothing if the first cannot be written;
+        otherwise that is added to the outcome's problems.
+        """
         record = {"id": _new_id(), **action, "who": who()}
         problems: tuple[str, ...] = ()
         try:

@@ -1,4 +1,4 @@
-"""Watch handshakes finish for a while: one namespace or all of the machine."""
+"""Watches handshakes finish for a while, in one namespace or everywhere on the machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def observe(
 ) -> Observed:
     """Count for `seconds`, or until `stop` is set, in a namespace (None: this process's) or everywhere.
 
-    wait: waits that many seconds, in the place of `stop`, and says whether it ended early.
+    wait: used in place of `stop.wait`: waits that many seconds and returns whether it was ended early.
 
     Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
     """
@@ -55,7 +55,7 @@ def observe(
 
 
 def _everywhere(gained: HandshakeCounters, skipped: list[str]) -> list[NetnsHandshakes]:
-    """Those with handshakes alone, the busiest first; a namespace that nobody names or lives in goes by its inode."""
+    """The namespaces that had handshakes, the busiest first. One without name and processes goes by its inode."""
     inodes = dict.fromkeys(gained.keys["netns"].tolist())
     known = {ns.inode: ns for ns in discover.discover().namespaces} if inodes else {}
     found = []

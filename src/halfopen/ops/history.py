@@ -1,4 +1,4 @@
-"""What `history` does: find the file, ask it in short selects, and put the answer together."""
+"""The work of `history`: finds the file, queries it in short transactions, and puts the answer together."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from halfopen.store.database import ENVIRONMENT, HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
 OF_SERVICE: Final = f"{state.STATE_OF_SERVICE}/history/"
-# A chart has two hundred columns at most, and each slot is a row of the answer.
+# A chart has two hundred columns at most, and each slot is a row to read.
 _SLOTS_MOST: Final = 3600
 
 
 def place_of(file: str | None) -> HistoryPlace:
-    """The FILE or DIR, else that of the service where it can be read, else the user's own."""
+    """The place of the given FILE or DIR; else the service's if it can be read, else the user's own."""
     if file is not None:
         return HistoryPlace.of(file)
     service = HistoryPlace.of(os.environ.get(ENVIRONMENT) or OF_SERVICE)
@@ -32,7 +32,9 @@ def place_of(file: str | None) -> HistoryPlace:
 
 
 def moment_s(text: str, now_s: float, *, what: str) -> float:
-    """A moment since 1970, of `1h` (ago), `2026-11-26T00:45`, `00:45` (today) or `now`. Raises: UsageError."""
+    """Seconds since 1970 of `1h` (ago), `2026-11-26T00:45`, `00:45` (today) or `now`, in local time. Raises:
+    UsageError.
+    """
     words = text.strip()
     if words == "now":
         return now_s
@@ -50,7 +52,7 @@ def moment_s(text: str, now_s: float, *, what: str) -> float:
 def wanted_of(
     since: str, until: str | None, netns: str | None, listeners: tuple[str, ...], now_s: float
 ) -> HistoryWanted:
-    """What is asked for, from words of the command line. Raises: UsageError."""
+    """The query that arguments of the command line mean. Raises: UsageError."""
     since_s = moment_s(since, now_s, what="--since")
     until_s = now_s if until is None else moment_s(until, now_s, what="--until")
     if not since_s < until_s:
@@ -71,8 +73,8 @@ def told(
     everything: bool = True,
     listeners: bool = True,
 ) -> HistoryAnswer:
-    """What history has of a time. everything: values, settings and releases too, not incidents alone. listeners: values
-    of listeners too.
+    """What history holds for the time asked for. everything: values, settings and releases, not only incidents.
+    listeners: the values of listeners, not only of namespaces.
     """
     found = history.incidents(wanted)
     tier = history.tier(wanted.since_s, wanted.until_s, _SLOTS_MOST) if everything else Tier.HOURS
@@ -94,20 +96,20 @@ def told(
 def releases_of(history: History, one: Incident) -> list[ReleaseSeen]:
     """The releases during an incident, one by one."""
     until_s = one.ended_s if one.ended_s is not None else one.began_s + one.lasted_s
-    # The clock may have been set meanwhile; a release ends after the reading that it was decided on.
+    # Wider than the incident: the clock may have been set, and a release ends after the reading that led to it.
     wanted = HistoryWanted(one.began_s - 1, max(until_s, one.began_s + one.lasted_s) + 60)
     return history.releases(wanted, one.id)
 
 
 def kept_record(place: HistoryPlace, one: Incident) -> str:
-    """What there is to replay of an incident, in words; empty where there is nothing."""
+    """A sentence that names the flight record of an incident; empty where there is none."""
     if not flights.has(place.flights, one.id):
         return ""
     return f"The readings around it are recorded: {flights.path_of(place.flights, one.id)}"
 
 
 def record_of(place: HistoryPlace, id: str) -> tuple[Incident, list[FlightEntry], str]:
-    """An incident by its id or a part of that, the entries of its record, and what is wrong with the end of that.
+    """An incident by its id or a part of it, the entries of its flight record, and what is wrong with the record's end.
 
     Raises: UnknownTarget, UsageError, HalfopenError "history", NotPermitted.
     """
@@ -117,7 +119,10 @@ def record_of(place: HistoryPlace, id: str) -> tuple[Incident, list[FlightEntry]
 
 
 def relative_s(text: str, began_s: float) -> float:
-    """A moment since 1970: `+5s` and `-10s` from the first sign on, else as `moment_s`. Raises: UsageError."""
+    """Seconds since 1970: `+5s` and `-10s` count from the incident's first sign, a time is as in `moment_s`.
+
+    Raises: UsageError.
+    """
     if text[:1] in ("+", "-"):
         seconds = duration_s(text[1:], what="--at")
         return began_s - seconds if text[0] == "-" else began_s + seconds

@@ -1,4 +1,4 @@
-"""Two looks at a namespace where there is something to judge: what finishes between them tells more than either."""
+"""Looks twice at a namespace where there is something to judge: what changes in between tells more than one look."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from halfopen.read.probe import Probe
 
 # Between the two looks; long enough for a handshake across an ocean.
 INTERVAL_S: Final = 0.5
-# Where the requests take longer than this to read, only the counters are read again. A busy machine may take long over
-# a few.
+# Where the requests took longer than this to read, only the counters are read again. With fewer than _MANY of them a
+# slow reading means a busy machine, so more is allowed.
 _SLOW_S: Final = 0.25
 _MANY: Final = 20_000
 _VERY_SLOW_S: Final = 1.5
-# More namespaces are not looked into once more to see what moves.
+# With more namespaces than this, counters are not read again just to see whether they move.
 _FEW: Final = 8
-# Lost and reset handshakes show only in packet counts, so packets are counted this many times longer.
+# Where nothing waits, only packet counts can show lost or reset handshakes, so the pause is this many times longer.
 _RARE: Final = 2
 
 
 class Looks(Struct, frozen=True):
-    """A namespace as it looks now, and as it looked before. interval_s: between the two; None: one look only."""
+    """A namespace as it looks now, and as it looked before. interval_s: between the two, None for one look."""
 
     now: Model
     before: Model | None = None
@@ -62,11 +62,12 @@ def looks(
     deep: bool = False,
     pause: Callable[[float], None] = time.sleep,
 ) -> list[Looks]:
-    """The first look at some namespaces, by `read`, and a second one at those where it is worth it.
+    """The first look at some namespaces, by `read`, and a second at those where `worth_another` or moving counters ask
+    for it.
 
-    way: as for `reader.read`. instant: no second look. interval_s: what the second look waits for. deep: a second look
-    at every namespace, whatever the first one shows and however long a reading takes. pause: waits so many seconds, as
-    `time.sleep`; what it raises ends the looks. A namespace that vanished meanwhile is judged by the first.
+    way: as for `reader.read`. instant: no second look. interval_s: the pause before the second. deep: a second look
+    at every namespace, whatever the first one shows and however long a reading takes. pause: waits that many seconds,
+    as `time.sleep`; what it raises ends the looks. A namespace that vanished meanwhile is judged by the first.
 
     Raises: as `read`, as `pause`.
     """
@@ -80,7 +81,7 @@ def looks(
         interval_s *= _RARE
     meant = [model.sample.where.inode for model, wanted in zip(first, again, strict=True) if wanted]
     with _counting(meant, way) as parts:
-        # From now on, however long ago the first look was: what arrives is counted since now.
+        # Counted from now, however long ago the first look was: the programs that count arrivals were just loaded.
         pause(interval_s)
         found = []
         for model, wanted, before in zip(first, again, counted, strict=True):
@@ -93,11 +94,11 @@ def looks(
 
 @contextmanager
 def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
-    """Have what arrives at these namespaces counted meanwhile; gives the probes of what is read besides, then.
+    """Count what arrives at these namespaces inside the block; gives the probes that the second look reads in addition.
 
-    Nothing is counted where eBPF is refused, or other means are insisted on.
+    Nothing is counted where eBPF is refused, or `way` asks for other means.
     """
-    # These are not needed if there is nothing to judge.
+    # Imported here: not needed where there is nothing to judge.
     from halfopen.read import guards, peers
     from halfopen.read.bpf import arrivals
 
@@ -108,12 +109,14 @@ def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
                 programs = stack.enter_context(arrivals.ArrivalPrograms(inodes[0] if len(inodes) == 1 else 0))
                 found.append(arrivals.probe(programs))
             except HalfopenError:
-                pass  # the verdict says by which means it was reached
+                pass  # the verdict tells by which means it was reached
         yield found
 
 
 def _slow(first: Sequence[Model]) -> bool:
-    """Whether these took too long to be read again: what else a look does, such as loading programs, is done once."""
+    """Whether the requests took too long to be read again. Only they count: the rest of a first look, such as loading
+    programs, is not repeated.
+    """
     each_s = sum(map(_took_s, first)) / max(len(first), 1)
     many = any(model.half_open + model.deferred > _MANY for model in first)
     return each_s > (_SLOW_S if many else _VERY_SLOW_S)
@@ -130,7 +133,7 @@ def _of(model: Model) -> Netns:
 
 
 def _with_workers(model: Model) -> Model:
-    """With what the processes do on whose sockets connections wait, and what they did in the look before."""
+    """With what the processes that hold the waiting connections do, and what they did at the look before."""
     pids = holders(model)
     if not pids:
         return model
@@ -141,7 +144,7 @@ def _with_workers(model: Model) -> Model:
 
 
 def _with_ways(model: Model) -> Model:
-    """With the routes back to clients that ask again, where several do."""
+    """With the routes back to clients that retransmit SYNs, where several do."""
     from halfopen.core.findings.ways import wanted
     from halfopen.read import ways
 
@@ -151,7 +154,7 @@ def _with_ways(model: Model) -> Model:
     try:
         part = _of(model).run(lambda: ways.read(asked))
     except HalfopenError:
-        return model  # the verdict rests on who asks again; the route is what it says besides
+        return model  # the verdict does not depend on the routes, it only mentions them
     return replace(model, sample=model.sample.with_part(part))
 
 
@@ -176,7 +179,7 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
 
 
 def _alone(model: Model, error: HalfopenError) -> Looks:
-    """The first look only: the namespace is gone, or was not read once more for another reason, which is told."""
+    """The first look only. Unless the namespace is just gone, a note says why it could not be read again."""
     if isinstance(error, UnknownTarget):
         return Looks(model)
     told = model.sample.completeness
@@ -188,7 +191,7 @@ def _alone(model: Model, error: HalfopenError) -> Looks:
 def _beside(model: Model, parts: list[Probe]) -> tuple[object, ...]:
     """The parts that these probes read; none where the namespace is gone.
 
-    Apart from the reading proper: what they take would lengthen the time that its counters are held against.
+    A reading of their own: their time would lengthen the interval over which the rates of the counters are computed.
     """
     try:
         return reader.read(_of(model), parts, way="diag", with_owners=False).parts
@@ -205,7 +208,7 @@ class _Counted(Struct, frozen=True):
 
 
 def _counters(model: Model, earlier: BeforeTcp | None = None) -> _Counted | None:
-    """None: the namespace is gone."""
+    """The counters of now; None where the namespace is gone."""
     try:
         return _Counted(time.monotonic(), *_of(model).run(lambda: (procfs.counters(), before_tcp.read(earlier))))
     except HalfopenError:
@@ -220,7 +223,7 @@ def _once(took_s: float) -> str:
 
 
 def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
-    """The first look with the rates that the counters tell, from its end until now, and who finishes."""
+    """The first look with the rates of the counters from `before` until now, and with what `parts` read."""
     now = _counters(model, before.lost)
     if now is None:
         return Looks(model)
@@ -235,7 +238,7 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
 
 
 def counted_since(model: Model) -> Looks | None:
-    """A look with the rates of its counters, from then until now; None: the namespace is gone."""
+    """The look with the rates of its counters from then until now; None where the namespace is gone."""
     sample = model.sample
     now = _counters(model, sample.part(BeforeTcp))
     if now is None:

@@ -12,15 +12,16 @@ from halfopen.linux.netns import Netns
 from halfopen.read import before_tcp, procfs
 
 _COUNTERS: Final = ("IPReversePathFilter", "EmbryonicRsts", "ListenDrops")
-# A share of the handshakes that finished, and of the table of tracked connections.
+# "Often" is this share of the handshakes that finished, but at least _LEAST; the table of tracked connections counts
+# as full from _FULL of its limit.
 _OFTEN: Final = 0.01
 _LEAST: Final = 10
 _FULL: Final = 0.9
 
 
 def often_lost(model: Model) -> bool:
-    """Whether packets were lost, SYNs dropped or handshakes reset often, since the namespace was made: whether
-    that goes on is worth a look.
+    """Whether packets were lost, SYNs dropped or handshakes reset often since the namespace was made. A second look is
+    worth it then, to see whether that still goes on.
     """
     counters = model.sample.counters
     part = model.sample.part(BeforeTcp)
@@ -29,10 +30,10 @@ def often_lost(model: Model) -> bool:
     if table is not None and table.count > table.limit * _FULL:
         return True
     if model.sample.settings.get("tcp_syncookies") == 2 and counters.get("SyncookiesSent"):
-        # With nothing half-open: whether they come back, and whom they cost window scaling, is counted.
+        # Nothing is half-open then: only counters tell whether cookies come back and which clients lose window scaling.
         return True
     if part is not None and _queues_dropped_often(part):
-        # In bursts, between which two looks that are close together see nothing.
+        # Queues drop in bursts. `losing`, which compares two moments close together, would mostly fall between them.
         return True
     return any(counters.get(name, 0) >= often for name in _COUNTERS)
 

@@ -1,4 +1,4 @@
-"""`halfopen notify test`: a message that says it is a test, to each receiver, and what each answered."""
+"""`halfopen notify test`: sends each receiver a message marked as a test, and tells what each answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from halfopen.present.notice import test_message
 
 
 class ReceiverTried(Struct, frozen=True):
-    """How a receiver took the test message. answer: in its words or, where it did not take it, why."""
+    """What came of the test message to a receiver. answer: the receiver's; where it was not delivered, why."""
 
     name: str
     kind: str
@@ -27,7 +27,7 @@ class ReceiverTried(Struct, frozen=True):
 
 
 def chosen(receivers: Sequence[NotifySettings], names: Sequence[str]) -> list[NotifySettings]:
-    """The receivers of these names; all where there are no names. Raises: UsageError."""
+    """The receivers with these names; all of them where no name is given. Raises: UsageError."""
     known = {one.called: one for one in receivers}
     for name in names:
         if name not in known:
@@ -37,7 +37,7 @@ def chosen(receivers: Sequence[NotifySettings], names: Sequence[str]) -> list[No
 
 
 def try_all(receivers: Sequence[NotifySettings]) -> Iterator[ReceiverTried]:
-    """Send each its test message, one after another; what came of it, as it comes."""
+    """Send each receiver a test message, one after another; yields what came of each."""
     for one in receivers:
         began = time.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""The work of `report`: it puts together what history and flight records have of an incident, or of a period."""
+"""The work of `report`: puts together what history and flight records hold of an incident or a period."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNRECORDED: Final = "it has no flight record"
 
 
 def of_incident(place: HistoryPlace, id: str, now_s: float) -> PostMortem:
-    """The post-mortem of the incident of that id, or part of an id.
+    """The post-mortem of the incident with that id, or with an id that has `id` as a part.
 
     Raises: UnknownTarget, UsageError, HistoryError, NotPermitted.
     """
@@ -52,8 +52,8 @@ def of_incident(place: HistoryPlace, id: str, now_s: float) -> PostMortem:
 
 
 def of_time(place: HistoryPlace, wanted: HistoryWanted, now_s: float) -> PostMortem:
-    """The post-mortem of a period: the worst of its incidents in full. Raises: HistoryError, NotPermitted."""
-    # Whole seconds, so that `history --since … --until …` can ask for the same.
+    """The post-mortem of a period, with the worst of its incidents in full. Raises: HistoryError, NotPermitted."""
+    # Whole seconds, so that `history --since … --until …` can ask for the same period.
     wanted = replace(wanted, since_s=math.floor(wanted.since_s), until_s=math.ceil(wanted.until_s))
     with History(place) as kept:
         answer = told(kept, wanted, now_s)
@@ -72,8 +72,8 @@ def of_time(place: HistoryPlace, wanted: HistoryWanted, now_s: float) -> PostMor
 
 
 def _host(incidents: Iterable[Incident], boots: Iterable[str] = ()) -> str:
-    """The name of this machine, if everything was seen since it last booted; history may have been copied from another
-    one.
+    """The name of this machine, if everything was seen since its last boot; else "", as the history may be a copy from
+    another machine.
     """
     seen = {*(one.where.boot_id for one in incidents), *boots}
     return identity.host().name if seen == {identity.boot_id()} else ""
@@ -109,7 +109,7 @@ def _told(kept: History, one: Incident, now_s: float) -> IncidentStory:
 
 
 def _with_record(made: IncidentStory, entries: list[FlightEntry], problem: str) -> IncidentStory:
-    """The incident with what its flight record says of it, read from the beginning to the end once."""
+    """The incident with what its flight record, played once, says of it."""
     one, before, now = made.incident, None, None
     seen = _Seen(one.listener, one.cause)
     for entry in played(entries):
@@ -151,7 +151,7 @@ class _Seen:
         self._left_out.update(dict.fromkeys(one.left_out))
         self._again &= one.again or bool(one.left_out)
         verdict = one.verdict
-        # In a large flood, only readings with fewer requests are recorded whole.
+        # In a large flood the reading of the alarm is recorded in part; a smaller one beside it may be whole.
         if verdict is not None and one.again and not one.left_out and self._cause in (f.id for f in verdict.findings):
             self._cures_beside = tuple(cure for cure in verdict.next if not _stays(cure))
         view = next((v for v in one.model.listeners if v.key == self._listener), None)
@@ -163,7 +163,7 @@ class _Seen:
         alike = [] if verdict is None else [f for f in verdict.findings if f.id == id]
         mine = [f for f in alike if f.listener is not None and f.listener.key == self._listener]
         finding = next(iter((*mine, *alike)), None)
-        # A reading recorded in part might rule out a cause that the whole reading would not.
+        # Judged by a part of a reading, a cause might be ruled out that the whole reading leaves open.
         whole = one.again and not one.left_out
         found = diagnosis(Evidence(one.model, before)) if whole else None
         level = "" if finding is None else finding.level.name.lower()
@@ -190,5 +190,5 @@ def _held(view: ListenerView) -> int:
 
 
 def _stays(cure: Cure) -> bool:
-    """Whether the command only says to stay on watch."""
+    """Whether a cure only says to keep watching."""
     return all(isinstance(step, Look) and step.command == "watch" for step in cure)

@@ -1,4 +1,4 @@
-"""A flight record played again: each reading built and judged by the functions that built and judged it then."""
+"""Plays a flight record: each reading is built and judged by the functions that did so when it was taken."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from halfopen.core.sample import Head, Requests
 
 
 def played(entries: Sequence[FlightEntry], top: int = 10) -> Iterator[ReplayedEntry]:
-    """The readings of a record with their Models and verdicts, and whatever else is in it as it is.
+    """The readings of a record with their Models and verdicts; its other entries come through unchanged.
 
-    The reading that the first one was compared with is not in the record: the first has no rates. top: as for `build`.
+    The first reading has no rates, because the one that it was compared with is not in the record. top: as for `build`.
     """
     watched, before, last = Filter(), None, None
     for entry in entries:
@@ -36,12 +36,12 @@ def played(entries: Sequence[FlightEntry], top: int = 10) -> Iterator[ReplayedEn
 
 
 def built(entry: FlightReading, before: Head | None, watched: Filter, top: int, last: Model | None) -> Model:
-    """The Model of a reading, against the head of the one before. watched: the filter of the watch. top: as `build`.
-    last: the Model of the one before.
+    """The Model of a reading. before: the head of the reading before it, for rates. watched: the filter of the watch.
+    top: as for `build`. last: the Model of the reading before it.
     """
     sample = entry.sample
     if entry.columns is None and not sample.depths:
-        # The requests were too many to be kept: the depths of the queues tell how many.
+        # There were too many requests to record; their number is taken from the depths of the queues.
         sample = replace(sample, parts=tuple(part for part in sample.parts if not isinstance(part, Requests)))
     model = build(sample, before, columns=entry.columns, top=top, calm=entry.calm)
     return only(without_answered(model, last), watched)

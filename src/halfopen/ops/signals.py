@@ -1,4 +1,4 @@
-"""Delays signals that would end the process until the outcome of what was begun is recorded."""
+"""Delays signals that would end the process until the outcome of the action under way is recorded."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LEFT_ALONE: Final = (signal.SIG_IGN, None)
 def held_off(stop: threading.Event) -> Iterator[None]:
     """Inside the block, a signal that would end the process only sets `stop`; the process ends after the block.
 
-    Ctrl-C only sets `stop`, whoever handles it. A handler of the program's own is called at once; an exception that it
-    raises, except KeyboardInterrupt, is raised after the block. Ignored signals stay ignored. In another thread than
-    the main one nothing changes: Python runs no handler there.
+    Ctrl-C only sets `stop`; no KeyboardInterrupt follows. A handler that the program installed is called at once; an
+    exception that it raises, other than KeyboardInterrupt, is raised after the block. Ignored signals stay ignored.
+    Outside the main thread nothing changes, as Python runs signal handlers only there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,7 +32,7 @@ def held_off(stop: threading.Event) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         for number, handler in before.items():
-            # None: the handler was not set by Python and cannot be restored from here.
+            # None: a handler that was not installed from Python, which signal.signal() could not restore.
             if handler not in _LEFT_ALONE:
                 signal.signal(number, _stopping(stop, handler, later))
         yield

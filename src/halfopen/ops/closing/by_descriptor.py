@@ -1,4 +1,4 @@
-"""Changes through duplicates of the programs' own descriptors (pidfd_getfd, Linux 5.6), one connection at a time."""
+"""Changes connections one at a time, through duplicates of their programs' descriptors (pidfd_getfd, Linux 5.6)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _GONE: Final = (errno.ESRCH, errno.EBADF, errno.ENOTSOCK)
 
 
 def _each(sockets: OpenSockets, stop: threading.Event) -> Iterator[tuple[int, socket.socket | OSError]]:
-    """The place of each connection, and a duplicate of it or why there is none; those that are gone are left out."""
+    """The place of each connection with a duplicate of its descriptor, or the error; connections that are gone are left
+    out.
+    """
     if sockets.pids is None or sockets.descriptors is None:
         return
     holders = zip(sockets.pids.tolist(), sockets.descriptors.tolist(), sockets.rows["cookie"].tolist(), strict=True)
@@ -44,13 +46,13 @@ def _each(sockets: OpenSockets, stop: threading.Event) -> Iterator[tuple[int, so
                 yield place, e
             continue
         with s:
-            # The number may have been reused for another socket.
+            # The program may have reused the descriptor's number for another socket.
             if int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little") == cookie:
                 yield place, s
 
 
 class Duplicates:
-    """Sets options on N connections as `Closers.retrofit` does, without the lock. failures: how many were refused."""
+    """Sets options on N connections as `Closers.retrofit` does, but not under their lock. failures: the refused."""
 
     way: Final = "descriptor"
 
@@ -61,13 +63,14 @@ class Duplicates:
     def retrofit(
         self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, *, slowly: bool = False
     ) -> NDArray[Any]:
-        """Set the options of rows (K,) MEANT on the connections with these cookies (K,) that are in these states, a bit
-        each; the records (n,) ACTED of what they were. slowly: always so, at some 30 us each.
+        """Set the options of rows (K,) MEANT on the connections with these cookies (K,) in these states, a bit each.
+        Returns records (n,) ACTED of what the options were. slowly: ignored, each takes some 30 us anyway.
         """
         wanted = dict(zip(cookies.tolist(), map(_options, rows), strict=True))
         meant = self._sockets.chosen(np.isin(self._sockets.rows["cookie"], cookies))
         found = []
-        for place, s in _each(meant, threading.Event()):  # options that were set are set back, whatever happens
+        # No event that could stop this: options that were set must be set back.
+        for place, s in _each(meant, threading.Event()):
             cookie = int(meant.rows["cookie"][place])
             try:
                 if isinstance(s, OSError):
@@ -89,7 +92,7 @@ def _options(row: Any) -> KeepaliveOptions:
 def _record(cookie: int, state: int, was: KeepaliveOptions) -> NDArray[Any]:
     row = np.zeros((), dtype=ACTED)
     row["cookie"], row["state"] = cookie, state
-    # getsockopt() gives the number of the sysctl where the option was not set.
+    # Where an option was never set, getsockopt() returns the value of the sysctl.
     row["keepalive"], row["probes"] = bool(was.on), was.probes or 0
     row["idle"], row["interval"] = in_jiffies(was.idle_s or 0), in_jiffies(was.interval_s or 0)
     row["user_timeout_ms"] = was.user_timeout_ms or 0
@@ -97,7 +100,7 @@ def _record(cookie: int, state: int, was: KeepaliveOptions) -> NDArray[Any]:
 
 
 def set_options(sockets: OpenSockets, options: KeepaliveOptions, stop: threading.Event) -> tuple[NDArray[Any], int]:
-    """Set options on N connections; the records (n,) ACTED of what they were, and how many were refused."""
+    """Set options on N connections. Returns records (n,) ACTED of what they were, and how many were refused."""
     found, failed = [], 0
     for place, s in _each(sockets, stop):
         if isinstance(s, OSError):
@@ -113,10 +116,10 @@ def set_options(sockets: OpenSockets, options: KeepaliveOptions, stop: threading
 
 
 def shut_down(sockets: OpenSockets, looked_at_s: float, stop: threading.Event) -> tuple[int, int, float, str]:
-    """End N connections in CLOSE_WAIT in order; how many were, how many were refused, the longest time since the look
-    in seconds, and why one was refused.
+    """Shut N connections in CLOSE_WAIT down, so that each ends with a FIN. One that left CLOSE_WAIT is left alone.
 
-    A connection that left CLOSE_WAIT meanwhile is left alone.
+    Returns how many were shut down, how many were refused, the longest time from the look to a change in seconds, and
+    why the first of those was refused.
     """
     done = failed = 0
     window_s, why = 0.0, ""

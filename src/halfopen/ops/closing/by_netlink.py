@@ -1,4 +1,4 @@
-"""Ending connections by SOCK_DESTROY, where eBPF may not: by cookie, right behind a second look, in batches."""
+"""Ends connections with SOCK_DESTROY where eBPF may not be used: by cookie, in batches, right after a second look."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAPPED: Final = np.frombuffer(V4_MAPPED, dtype=np.uint8)
 
 
 def exact(sockets: OpenSockets) -> NDArray[Any]:
-    """N connections as SOCK_DESTROY takes them, (N,) REQUEST."""
+    """N connections in the form that SOCK_DESTROY takes, (N,) REQUEST."""
     rows = sockets.rows
     found = np.zeros(len(rows), dtype=REQUEST)
     is_v6, is_wide = rows["flags"] & V6 != 0, rows["flags"] & WIDE != 0
@@ -43,7 +43,7 @@ def exact(sockets: OpenSockets) -> NDArray[Any]:
 def end(
     action: ChangeConnections, sockets: OpenSockets, states: int, outcome: ChangedConnections
 ) -> ChangedConnections:
-    """End the connections that a second look finds as the first did. Raises: NotPermitted, Unsupported, KernelError."""
+    """End the connections that a second look finds unchanged. Raises: NotPermitted, Unsupported, KernelError."""
     with destroy.open_socket() as kill:
         destroy.probe(kill)
         looked_at = time.monotonic()
@@ -52,7 +52,7 @@ def end(
         quiet_s = np.minimum(again.rows["received_ms"], again.rows["sent_ms"]) / 1000
         if action.filter.idle_s is not None:
             same &= quiet_s >= action.filter.idle_s
-        # A connection bound to a device is found only by the number of the device, which is not read.
+        # SOCK_DESTROY finds a connection that is bound to a device only by the device's index, which is not read.
         same &= again.rows["flags"] & BOUND == 0
         counts = destroy.destroy(kill, exact(again.chosen(same)))
         window_s = time.monotonic() - looked_at
@@ -60,7 +60,7 @@ def end(
 
 
 def _unchanged(again: OpenSockets, before: OpenSockets) -> NDArray[np.bool_]:
-    """Which connections of the second look are those of the first, in the same state and with as much unread."""
+    """Which connections of the second look were in the first, in the same state and with as many bytes unread."""
     order = np.argsort(before.rows["cookie"], kind="stable")
     cookies = before.rows["cookie"][order]
     at = order[np.minimum(np.searchsorted(cookies, again.rows["cookie"]), len(cookies) - 1)]

@@ -1,4 +1,4 @@
-"""Cures for existing connections: which means each takes, and what came of it."""
+"""Carries out changes of existing connections, each by the best means that this host allows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from halfopen.ops.closing.victims import LEAST_AGE_S, MeantConnections, may_chan
 def execute(
     action: ChangeConnections, ns: Netns, *, dry_run: bool = False, stop: threading.Event | None = None
 ) -> ChangedConnections:
-    """Carry an action out in a namespace.
+    """Carry an action out in a namespace; in a dry run only count what it would touch.
 
     Raises: UsageError (more match than may be touched), UnknownTarget, NotPermitted, Unsupported, KernelError.
     """

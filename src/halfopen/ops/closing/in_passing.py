@@ -1,4 +1,4 @@
-"""Open and closing connections for commands about half-open ones: a glance, and a look only where it is worth one."""
+"""Open and closing connections for commands about half-open ones: a glance, and a look where that shows trouble."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from halfopen.read import closing_glance, procfs
 if TYPE_CHECKING:
     from halfopen.core.sample.closing import OpenSockets
 
-# No look begins later than this: a command about something else is not to wait for them.
+# No look begins later than this: a command about half-open connections should not wait long for others.
 _LOOKS_S: Final = 2.0
 
 
@@ -35,7 +35,7 @@ def in_passing(models: Sequence[Model], way: str, *, least: int = MANY) -> list[
 
 
 def _looked(model: Model, ns: Netns, seen: ClosingGlance, way: str) -> ClosingSeen:
-    # Hardly a host has such trouble: nobody else is to wait for these imports.
+    # Imported here: few hosts have such trouble, and the others should not wait for the imports.
     from halfopen.core.findings.evidence import Evidence
     from halfopen.ops.closing.look import judge_connections, with_connections
 
@@ -50,7 +50,7 @@ def _looked(model: Model, ns: Netns, seen: ClosingGlance, way: str) -> ClosingSe
 
 
 def _read(way: str) -> OpenSockets | None:
-    """The connections of the calling thread's namespace; None where they are too many."""
+    """The connections of the calling thread's namespace; None where there are more than READ_MOST."""
     from halfopen.core.sample.closing import ALL_STATES
     from halfopen.read import closing
 

@@ -1,4 +1,4 @@
-"""Seconds and the kernel's jiffies."""
+"""Converts between seconds and the kernel's jiffies."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 _CLOCK_MONOTONIC_COARSE: Final = 6
-# The coarse clock goes by jiffies.
+# The coarse clock advances once a jiffy.
 JIFFY_S: Final = time.clock_getres(_CLOCK_MONOTONIC_COARSE)
 
 
 def in_jiffies(seconds: float) -> int:
-    """The least number of jiffies that are as long."""
+    """The least number of jiffies that last at least that long."""
     return ceil(seconds / JIFFY_S - 1e-6)
 
 
 def in_seconds(jiffies: NDArray[Any]) -> NDArray[Any]:
-    """Times (n,) in jiffies as whole seconds (n,), as options hold them."""
+    """Times (n,) in jiffies as whole seconds (n,), the unit of socket options."""
     return (jiffies * JIFFY_S + 0.5).astype("u4")

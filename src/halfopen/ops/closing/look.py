@@ -1,4 +1,4 @@
-"""A look, or two, at the open and closing connections of a namespace, and the verdict on them."""
+"""Looks once or twice at the open and closing connections of a namespace, and judges them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from halfopen.read.probe import unshown
 
 
 class ClosingLook(Struct, frozen=True, eq=False):
-    """The result of looking at a namespace, and the verdict on it. sample: that of the last look."""
+    """What one look or two at a namespace showed, and the verdict. sample: of the last look."""
 
     sample: Sample
     model: ClosingModel
@@ -42,8 +42,8 @@ def look(
     way: str = "auto",
     stop: threading.Event | None = None,
 ) -> ClosingLook:
-    """Look at the connections of a namespace (None: the process's own) that a filter lets through; twice, `seconds`
-    apart, where given. `stop`, once set, ends the time between the looks.
+    """Look at the connections that a filter selects in a namespace (None: the process's own); twice, `seconds` apart,
+    where given. Once `stop` is set, the second look is taken at once.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
@@ -55,7 +55,7 @@ def look(
 
 
 def judge_chosen(now: Sample, before: Sample | None, filter: ClosingFilter) -> ClosingLook:
-    """The verdict on the connections of a reading, or of two, that a filter lets through."""
+    """The verdict on the connections that a filter selects from one reading, or from two."""
     everything = _evidence(now, before)
     if filter.empty:
         return judge_connections(everything)
@@ -83,13 +83,13 @@ def _sockets(sample: Sample) -> OpenSockets:
 
 
 def with_connections(model: Model, sockets: OpenSockets) -> Model:
-    """A Model of these connections alone, in the namespace of another one."""
+    """A Model of these connections alone, in the namespace of `model`."""
     bare = model.bare()
     return replace(bare, sample=bare.sample.with_part(sockets))
 
 
 def judge_connections(e: Evidence) -> ClosingLook:
-    """The verdict by the rules about open and closing connections alone. Raises: ValueError without connections."""
+    """The verdict by only the rules about open and closing connections. Raises: ValueError without connections."""
     return _looked(e, judged(e, Need.CLOSING))
 
 
@@ -103,7 +103,7 @@ def _looked(e: Evidence, verdict: Verdict) -> ClosingLook:
 
 
 def sorted_places(model: ClosingModel, by: str) -> NDArray[np.intp]:
-    """The places of the N connections in the order of `age`, `unread`, `unacked` (the most first) or `pid`, (N,)."""
+    """The places (N,) of the N connections, ordered by `age`, `unread` or `unacked` (the largest first) or by `pid`."""
     sockets = model.sockets
     if by == "pid":
         return np.argsort(np.zeros(len(sockets.rows)) if sockets.pids is None else sockets.pids, kind="stable")

@@ -1,4 +1,6 @@
-"""The verdict on connections that a filter lets through, decided by all: a pool in use is known by what it uses."""
+"""The verdict on the connections that a filter selects. All connections decide it: that a pool is in use may show only
+in connections that the filter leaves out.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ from halfopen.core.model.closing import ClosingModel
 from halfopen.core.sample import Sample
 from halfopen.core.sample.closing import OpenSockets
 
-# A group of connections: process, state, signature, peer.
+# What a group of connections has in common: pid, state, signature, peer.
 _Group = tuple[int, str, str, str]
 
 
 def narrowed(sample: Sample, filter: ClosingFilter) -> Sample:
-    """The Sample with the connections alone that a filter lets through, and with what to use where none matches."""
+    """The Sample with only the connections that a filter selects; where none matches, with a note that says why."""
     sockets = sample.part(OpenSockets)
     if filter.empty or sockets is None:
         return sample
@@ -31,10 +33,11 @@ def narrowed(sample: Sample, filter: ClosingFilter) -> Sample:
 
 
 def verdict_of(those: Evidence, everything: Evidence) -> Verdict:
-    """The verdict on the connections of `those`, some of those of `everything`.
+    """The verdict on the connections of `those`, which are some of the connections of `everything`.
 
-    A cause of a group is found where all connections show it. Its numbers are those of the chosen connections, unless
-    these are the whole group or show another cause. What is found of no group is told of the chosen ones.
+    The causes of a group are those that all of its connections show. Their numbers are those of the chosen connections,
+    unless these are the whole group or do not show the cause by themselves. Findings about no group are those of the
+    chosen connections.
     """
     alone, whole = judged(those, Need.CLOSING), judged(everything, Need.CLOSING)
     theirs = _groups(everything.closing)

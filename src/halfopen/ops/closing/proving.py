@@ -1,4 +1,4 @@
-"""Proof of life: a keepalive probe to the peer of each connection, and what came back."""
+"""Asks the peers of connections for a sign of life with keepalive probes, and counts who answered."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from halfopen.linux import small_files
 from halfopen.ops.closing.by_descriptor import Duplicates
 from halfopen.read import closing
 
-# A probe leaves at once where a connection was idle for as long, the least idle time that the kernel takes.
+# TCP_KEEPIDLE for the probe, the least that the kernel accepts. Where a connection was idle for longer already, the
+# probe leaves as soon as the option is set.
 _IDLE_S: Final = 1
 # Longer than a round trip anywhere.
 _WAIT_S: Final = 2.0
-# The kernel tells how long ago an ACK came, and a reading that takes long blurs that. What was there before a probe is
-# older than its answer by _IDLE_S at least; readings that agree within half of that tell of the same ACK.
+# The kernel tells how long ago the last ACK came; the longer a reading takes, the less exact the moment computed from
+# that. The answer to a probe comes at least _IDLE_S after the ACK before it, so moments that differ by less than half
+# of that are of the same ACK.
 _BLUR_S: Final = _IDLE_S / 2
 _STEP_S: Final = 0.1
 _SETTINGS: Final = (("tcp_keepalive_time", 7200), ("tcp_keepalive_intvl", 75), ("tcp_keepalive_probes", 9))
@@ -49,12 +51,12 @@ def probe(
     as_they_were: Callable[[NDArray[Any]], NDArray[Any]],
     stop: threading.Event,
 ) -> ChangedConnections:
-    """Send a probe on each connection, wait for two seconds, and tell which peers answered; then the options are set
-    as they were, also where the wait ends in an error. A peer that has forgotten the connection answers with an RST,
+    """Send a probe on each connection, wait for two seconds at most, and count which peers answered. The options are
+    then set back, even if the wait ends in an error. A peer that has forgotten the connection answers with an RST,
     which ends it.
 
-    as_they_were: of K connections, (K,) dtype ACTED with what their options were, the rows (K,) MEANT that set them
-    back. where: their namespace, for the record of the options, which stays where halfopen is killed meanwhile.
+    as_they_were: turns records (K,) ACTED of what options were into rows (K,) MEANT that set them back. where: the
+    namespace of the connections, for the record of their options, which remains if halfopen is killed meanwhile.
     Raises: JournalError before anything is changed; KernelError.
     """
     cookies = sockets.rows["cookie"]
@@ -74,7 +76,7 @@ def probe(
     return replace(
         outcome,
         done=len(records),
-        # Without the lock there is no record of one that was refused.
+        # By descriptor, a connection that was refused has no record, so it is not spared as well.
         spared=len(cookies) - len(records) - (failed if programs.way == Duplicates.way else 0),
         failed=failed,
         way=programs.way,
@@ -87,7 +89,7 @@ def probe(
 def _awaited(
     cookies: NDArray[Any], states: int, sockets: OpenSockets, before: NDArray[Any], stop: threading.Event
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """As `_look`, once all were heard or are gone, or it is over."""
+    """As `_look`, once every peer was heard or its connection is gone, or the time is up."""
     began = time.monotonic()
     answered: NDArray[np.bool_] = np.zeros(len(cookies), dtype=bool)
     gone = answered.copy()
@@ -102,8 +104,8 @@ def _awaited(
 def _look(
     cookies: NDArray[Any], states: int, sockets: OpenSockets, before: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of K connections: whose peer was heard since `sockets` were read, `before` (N,) being when each of those was
-    heard last; and which do not exist any more.
+    """Which of K connections had an ACK since `sockets` were read, (K,), and which no longer exist, (K,). before (N,):
+    when the last ACK had come on each of `sockets`.
     """
     now = closing.read("auto", states, with_owners=False, notes=[])
     at, there = _places(cookies, now.rows["cookie"])
@@ -115,7 +117,7 @@ def _look(
 
 
 def _heard_at(sockets: OpenSockets) -> NDArray[Any]:
-    """When an ACK came last on each of N sockets, as monotonic time; late by `took_s` at most."""
+    """When the last ACK came on each of N sockets, in monotonic seconds; too late by `took_s` at most."""
     heard: NDArray[Any] = sockets.looked_at_s + sockets.took_s - sockets.rows["heard_ms"] / 1000
     return heard
 

@@ -37,8 +37,8 @@ from halfopen.read import closing, procfs
 from halfopen.wire.bpf_records import ACTED
 
 NOTHING: Final = KeepaliveOptions(None)
-"""Set on a connection, it tells what its options are."""
-# How many packets a CPU takes from loopback and veth at a time, if the setting cannot be read.
+"""Changes no option; setting it only returns what the options are."""
+# The default of net.core.netdev_max_backlog, how many packets from loopback and veth a CPU queues.
 _BACKLOG: Final = 1000
 
 
@@ -46,7 +46,7 @@ def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
     """A warning about keepalive on very many connections.
 
     The kernel rounds a timer up by as much as an eighth (kernel/time/timer.c), so thousands of probes leave within one
-    jiffy, and `enqueue_to_backlog()` takes netdev_max_backlog of them: 390,731 of 400,000 healthy connections over
+    jiffy, and `enqueue_to_backlog()` drops those beyond netdev_max_backlog: 390,731 of 400,000 healthy connections over
     loopback were reset after five rounds (6.18).
     """
     text = small_files.text("/proc/sys/net/core/netdev_max_backlog")
@@ -57,26 +57,26 @@ def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
 
 
 def left_open(where: Namespace) -> tuple[str, ...]:
-    """How to undo the changes of a halfopen that was killed meanwhile."""
+    """Notes on how to undo changes by a halfopen that was killed in the middle of them."""
     return tuple(LEFT_OPEN.format(id=id, netns=netns_words(where.name)) for id in options_record.left_open(where))
 
 
 def is_plain(filter: ClosingFilter) -> bool:
-    """Whether the program in the kernel can apply the filter on its own."""
+    """Whether the eBPF program can apply the filter by itself: states and idle time only."""
     return replace(filter, states=(), idle_s=None).empty
 
 
 def onto_all(
     action: ChangeConnections, states: int, outcome: ChangedConnections, *, dry_run: bool
 ) -> ChangedConnections | None:
-    """Set keepalive on every connection in some states, without asking for processes or cookies: the program in the
-    kernel judges each connection as it comes to it. None if that program may not be used.
+    """Set keepalive on every connection in some states, without first reading processes or cookies: the eBPF program
+    judges each connection as it reaches it. None if that program may not be used.
 
     Connections that wait for accept() and those that nobody holds are set as well, which does no harm.
     """
     options = action.options or KeepaliveOptions()
     try:
-        # Counting a million takes a tenth of a second, and is needed only if there may be more than are allowed.
+        # Counting a million takes a tenth of a second, so that is done only where there may be more than allowed.
         matched = 0
         if dry_run or sum(procfs.socket_totals()) > action.most:
             matched = _how_many(action.filter, states)
@@ -88,7 +88,7 @@ def onto_all(
     except UsageError:
         raise
     except HalfopenError:
-        return None  # the other ways are tried, and say why
+        return None  # the caller tries the other ways, which say why
     with programs, options_record.OpenRecord(action.where) as record:
         n, problems = 0, tuple[str, ...]()
         record.begin()
@@ -131,7 +131,7 @@ def _how_many(filter: ClosingFilter, states: int) -> int:
 def keepalive(
     action: ChangeConnections, states: int, found: MeantConnections, outcome: ChangedConnections, stop: threading.Event
 ) -> ChangedConnections:
-    """Set options on the connections that were found, after writing the present ones to the record.
+    """Set options on the connections that were found, once the present options are in the record.
 
     Raises: JournalError before anything is changed; KernelError.
     """
@@ -173,8 +173,8 @@ def _with_record(done: ChangedConnections, id: str, options: KeepaliveOptions) -
 
 
 def restore(action: RestoreOptions, ns: Netns, *, dry_run: bool = False) -> ChangedConnections:
-    """Undo a keepalive by its record. In a dry run, only connections that still exist match; otherwise all of the
-    record.
+    """Undo a keepalive by its record. `matched` counts all connections of the record, or in a dry run only those that
+    still exist.
 
     Raises: UnknownTarget, UsageError (a later record has some of the same connections), NotPermitted, Unsupported,
     KernelError, JournalError.
@@ -229,8 +229,8 @@ def _set_back(rows: NDArray[Any], outcome: ChangedConnections, notes: list[str])
 
 
 def as_they_were(rows: NDArray[Any]) -> NDArray[Any]:
-    """MEANT rows (K,) that set the options of K records (dtype ACTED) again; a value of the sysctls stands for "not
-    set", which the kernel cannot restore.
+    """Rows (K,) MEANT that set the options of K records (dtype ACTED) back. An option that was never set gets the value
+    of its sysctl, as the kernel cannot unset it.
     """
     usual = proving.keepalive_settings()
     wanted = meant(len(rows))

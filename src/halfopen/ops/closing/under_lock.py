@@ -1,4 +1,4 @@
-"""The eBPF programs that change connections under their own lock, where they may be used."""
+"""The eBPF programs that change connections under the connections' own locks, where such programs may be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from halfopen.core.policy.connection_notes import NOT_LOCKED
 
 
 def closers(n: int, notes: list[str]) -> Closers | None:
-    """The eBPF programs with room for that many; None, and why, where they may not be used."""
+    """The programs with room for `n` connections; None, with a note that says why, where they may not be used."""
     try:
         return Closers(n)
     except HalfopenError as e:
@@ -17,7 +17,7 @@ def closers(n: int, notes: list[str]) -> Closers | None:
 
 
 def refused(programs: Closers) -> tuple[str, ...]:
-    """What the kernel said of the connections that it did not let be changed; empty where there are none."""
+    """The kernel's error for connections that it refused to change; empty where there are none."""
     if not programs.failures:
         return ()
     return (KernelError("changing connections", programs.errno).message,)

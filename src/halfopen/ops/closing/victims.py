@@ -1,4 +1,4 @@
-"""Which connections a cure means, and whether this process may change them."""
+"""Which connections an action selects, and whether this process may change them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ from halfopen.core.units import plural, show_duration
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.read import closing, sockdiag
 
-# The states that each cure touches where the filter names none, and at most.
+# The states that each action touches where the filter names none; below, those that the filter may name.
 USUAL: Final = {
     KEEPALIVE_ON: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2),
     PROBE_PEERS: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2),
     SHUT_DOWN: (CLOSE_WAIT,),
     DESTROY: (CLOSE_WAIT,),
 }
+# 4, 9, 11: FIN_WAIT1, LAST_ACK, CLOSING.
 _POSSIBLE: Final = {**USUAL, DESTROY: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2, 4, 9, 11)}
-# A client that hung up this long ago waits for nothing any more.
+# A client that closed this long ago hardly waits for an answer any more.
 LEAST_AGE_S: Final = 10.0
 
 
 class MeantConnections(Struct, frozen=True, eq=False):
-    """The connections that an action means, as they were looked at."""
+    """The connections that an action selects, as a look found them. looked_at_s: when, monotonic."""
 
     sockets: OpenSockets
     looked_at_s: float
@@ -75,8 +76,8 @@ def within(action: ChangeConnections, matched: int) -> None:
 
 
 def may_change() -> None:
-    """See whether this process may change connections of the calling thread's namespace. The kernel asks the eBPF way
-    for CAP_BPF and CAP_PERFMON alone; we ask for what SOCK_DESTROY takes.
+    """Check that this process may change connections of the calling thread's namespace. For eBPF the kernel asks only
+    for CAP_BPF and CAP_PERFMON; we ask for CAP_NET_ADMIN there too, as it does for SOCK_DESTROY.
 
     Raises: NotPermitted.
     """
@@ -87,13 +88,14 @@ def may_change() -> None:
 
 
 def victims(action: ChangeConnections, states: int, notes: list[str]) -> MeantConnections:
-    """The connections that are meant: of a process, certain, and with a cookie.
+    """The connections that an action selects. Each has a cookie, and a process holds it unless `destroy` was given
+    states.
 
     Raises: as `closing.read`.
     """
     found = _look(action, states, notes)
     if len(found) and not found.sockets.rows["cookie"].all():
-        # The kernel gives a socket its cookie when it is first asked for it.
+        # The kernel gives a socket its cookie only when asked for it.
         closing.give_cookies(states)
         notes.clear()
         found = _look(action, states, notes)
@@ -107,11 +109,11 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
     notes += [why] if why else []
     keep = action.filter.mask(sockets) & (rows["flags"] & MINI == 0)
     if action.how != DESTROY or not action.filter.states:
-        # A connection that waits for accept() is the kernel's, and an orphan ends by itself.
+        # Before accept() no process has a connection, and an orphan ends by itself.
         keep &= (rows["inode"] != 0) & (rows["flags"] & ORPHAN == 0)
     if action.how == PROBE_PEERS:
-        # The kernel sends no keepalive probe while data waits for its ACK (tcp_keepalive_timer()): no answer would be
-        # told of a peer that is there.
+        # While data waits for its ACK the kernel sends no keepalive probe (tcp_keepalive_timer()): a peer that is
+        # there would count as silent.
         asked = rows["unacked"] == 0
         if n := int(np.count_nonzero(keep & ~asked)):
             notes.append(NOT_ASKED.format(connections=plural(n, "connection")))
@@ -129,7 +131,7 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
 
 
 def _half_closed(rows: NDArray[Any]) -> int:
-    """How many of n connections (n,) SOCKET came to a listener, and may still get an answer."""
+    """How many of n connections (n,) SOCKET came in through a listener and may still be sent an answer."""
     with open_sock_diag() as s:
         listeners, _ = sockdiag.listeners(s)
     served = (rows["state"] == CLOSE_WAIT) & np.isin(rows["local_port"], listeners["port"])

@@ -1,7 +1,7 @@
-"""The event that ends a watch, and what is done while the watch waits for its next reading.
+"""The event that ends a watch, and the jobs that are done while the watch waits for its next reading.
 
-One thread reads the kernel: the programs that it has loaded are used by nobody else meanwhile. What the screen asks for
-(a dry run, a release, a diagnosis) is done by that thread, between two readings.
+Only one thread reads the kernel, so that no two use its loaded programs at once. What the screen asks for (a dry run, a
+release, a diagnosis) is done by that thread between two readings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FOR_EVER_S: Final = 3600.0
 
 
 class Between(StopEvent):
-    """A `StopEvent` whose `wait`, in the thread of the watch, does jobs. A job raises nothing."""
+    """A `StopEvent` that does jobs in its `wait`, in the thread of the watch. Jobs must not raise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,19 +28,19 @@ class Between(StopEvent):
         self._busy = False
 
     def do(self, job: Callable[[], None]) -> None:
-        """Have a job done as soon as no reading goes on. From any thread."""
+        """Queue a job for the next time that no reading is under way. May be called from any thread."""
         self._jobs.append(job)
         os.eventfd_write(self._bell, 1)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As of `StopEvent`; jobs are done meanwhile, and one that takes longer than the time is not cut short."""
-        if self._busy:  # a job waits by the same event
+        """As `StopEvent.wait`, doing jobs meanwhile. A job that takes longer than `timeout` is not cut short."""
+        if self._busy:  # a job itself waits on this event
             return super().wait(timeout)
         self._until(time.monotonic() + (_FOR_EVER_S if timeout is None else timeout), None)
         return self.is_set()
 
     def wait_for(self, fd: int, timeout: float) -> bool:
-        """Wait until a descriptor can be read, doing jobs meanwhile as `wait` does; whether it can."""
+        """Wait until a descriptor can be read, doing jobs meanwhile as `wait` does. Returns whether it can be read."""
         return self._until(time.monotonic() + timeout, fd)
 
     def _until(self, until: float, fd: int | None) -> bool:
@@ -62,7 +62,7 @@ class Between(StopEvent):
             self._busy = False
 
     def _sleep(self, seconds: float, fd: int | None) -> bool:
-        """Sleep until something is to be done; whether the descriptor can be read."""
+        """Sleep until there is something to do. Returns whether the descriptor can be read."""
         poll = select.poll()
         for one in (self._fd, self._bell, *(() if fd is None else (fd,))):
             poll.register(one, select.POLLIN)
@@ -72,5 +72,5 @@ class Between(StopEvent):
         return fd in ready
 
     def close(self) -> None:
-        """No job is taken any more."""
+        """Close the descriptor by which jobs wake the watch; `do` must not be called any more."""
         os.close(self._bell)

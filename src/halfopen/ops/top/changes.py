@@ -1,6 +1,6 @@
 """What can be changed from the screen: a release at the chosen listener, and the change that a finding proposes.
 
-Both are looked at first, shown, and carried out as they were shown: the very object that was confirmed.
+Each is first counted or planned and shown. What is carried out is the same object that was shown and confirmed.
 """
 
 from __future__ import annotations
@@ -23,31 +23,33 @@ if TYPE_CHECKING:
     from halfopen.core.tune.listener import Wishes
     from halfopen.core.tune.plan import Plan
 
-# The ages that a release can be asked for, one after another; the first is that of the findings' own cures.
+# The minimum ages that the key of a release goes through; the first is the one that findings propose.
 AGES_S: Final = (3.0, 10.0, 30.0, None, 1.0)
 
 
 def release_of(space: LiveNamespace, view: ListenerView, older_than_s: float | None, reason: str) -> Release:
-    """The release of what is half-open at a listener, during the incidents that are on there."""
+    """The release of the half-open connections of a listener, with the ids of the incidents under way there."""
     place = endpoint(listener_text(view.address, view.port))
     on = tuple(one.id for one in space.incidents if one.listener in (None, view.key))
     return Release(space.model.sample.where, Filter(older_than_s, None, (place,)), reason, on)
 
 
 def next_age(older_than_s: float | None) -> float | None:
-    """The age that comes after this one."""
+    """The age in AGES_S after this one; the first after the last."""
     return AGES_S[(AGES_S.index(older_than_s) + 1) % len(AGES_S)] if older_than_s in AGES_S else AGES_S[0]
 
 
 class PlannedCure(Struct, frozen=True):
-    """The first step of a cure, planned. cure: all of it."""
+    """The plan of the first step of a cure. cure: that step and those after it."""
 
     cure: Cure
     plan: Plan
 
 
 def tune_of(space: LiveNamespace, view: ListenerView | None) -> Cure | None:
-    """The change of a setting or a listener that the verdict proposes: for this listener first; None without any."""
+    """The change of a setting or of a listener that the verdict proposes, this listener's first; None where
+    there is none.
+    """
     mine = [f for f in space.verdict.findings if view is not None and f.listener is not None and f.at.key == view.key]
     cures = [*(cure for finding in mine for cure in finding.cures), *space.verdict.next]
     return next((cure for cure in cures if cure and all(_is_change(step) for step in cure)), None)
@@ -58,7 +60,9 @@ def _is_change(step: object) -> bool:
 
 
 def plan_of(cure: Cure, ns: Netns, reason: str, audit_log: str | None) -> PlannedCure:
-    """The plan of the first step of a cure that changes something. Raises: as `make_plan` and `plan_listener`."""
+    """The plan of the first step of a cure that would still change something. Raises: as `make_plan` and
+    `plan_listener`.
+    """
     from halfopen.core.tune.plan import Request
     from halfopen.ops.tune.listener import plan_listener
     from halfopen.ops.tune.plan import make_plan

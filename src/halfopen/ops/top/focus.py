@@ -1,4 +1,4 @@
-"""One listener in detail, looked at as long as its page is open: ages, handshake times, the processes that hold it."""
+"""Reads one listener in detail while its page is open: ages, handshake times, the processes that hold it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from halfopen.read.bpf.handshakes import HandshakePrograms
 
 
 class Focus:
-    """What is found out about one listener. Used by the thread that reads alone."""
+    """Gathers the details of one listener. For the thread that reads only."""
 
     def __init__(self, inode: int, key: ListenerKey, ages: tuple[int, ...] | None = None) -> None:
-        """ages: as they were read last."""
+        """ages: the last ones that were read, if any."""
         self.inode, self.key = inode, key
         self._programs: HandshakePrograms | None = None
         self._first: HandshakeCounters | None = None
@@ -33,13 +33,13 @@ class Focus:
             self._uncounted = e.line()
 
     def close(self) -> None:
-        """End counting."""
+        """Stop counting handshakes."""
         if self._programs is not None:
             self._programs.close()
             self._programs = None
 
     def look(self, model: Model) -> LiveDetails | None:
-        """The listener after a reading; None where it is gone."""
+        """The details after a reading; None where the listener is gone."""
         view = next((v for v in model.listeners if v.key == self.key), None)
         if view is None:
             return None

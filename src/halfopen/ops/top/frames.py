@@ -18,13 +18,13 @@ from halfopen.ops.top.kept import KeptLive
 from halfopen.present.language import spoken
 from halfopen.present.watchlines import TextLines
 
-# Between two readings of a watch, as a rule; the head of the screen says it.
+# The usual time between two readings of a watch, for the head of the screen: a record does not hold it.
 _INTERVAL_S = 1.0
 
 
 class Frame(Struct, frozen=True, eq=False):
-    """What was seen at a reading, and what was told and done on it, in lines. before: the Model it was judged against.
-    whole: nothing was left out of the record of that reading, and today's rules find the same.
+    """What a reading showed. told: the lines about what was told and done on it. before: the Model it was judged
+    against. whole: nothing of the reading was left out of the record, and today's rules find the same as those of then.
     """
 
     live: Live
@@ -35,17 +35,17 @@ class Frame(Struct, frozen=True, eq=False):
 
     @property
     def at_s(self) -> float:
-        """When, by the monotonic clock of then."""
+        """When it was read, by the monotonic clock of that machine."""
         return self.model.sample.monotonic_s
 
     @property
     def wall_s(self) -> float:
-        """When, since 1970."""
+        """When it was read, in seconds since 1970."""
         return self.model.sample.wall_s
 
 
 class _Group(Struct):
-    """A reading with what follows it in the record."""
+    """A reading with the entries that follow it in the record."""
 
     reading: ReplayedReading
     before: Model | None
@@ -53,7 +53,9 @@ class _Group(Struct):
 
 
 def frames(entries: Sequence[FlightEntry], top: int = 10) -> Iterator[Frame]:
-    """The frames of a record, in order; looks between two readings count for what is compared with them alone."""
+    """The frames of a record, in order. A glance between two readings gets no frame; the next reading is
+    compared with it.
+    """
     kept, incidents, stages = KeptLive(_INTERVAL_S), Incidents(), dict[str, AlarmStage]()
     for group in _groups(entries, top):
         frame = _frame(group, kept, incidents, stages)
@@ -76,7 +78,7 @@ def _groups(entries: Sequence[FlightEntry], top: int) -> Iterator[_Group]:
 
 
 def _frame(group: _Group, kept: KeptLive, incidents: Incidents, stages: dict[str, AlarmStage]) -> Frame:
-    """As the loop of `watch` puts a reading together."""
+    """Put a reading together as the loop of `watch` does."""
     reading, where = group.reading, group.reading.model.sample.where
     for entry in group.others:
         if isinstance(entry, FlightTold):
@@ -102,7 +104,7 @@ def _stage(stages: dict[str, AlarmStage], telling: Telling) -> None:
 
 
 def _lines(group: _Group) -> Iterator[str]:
-    """The lines of `watch` for what was told and done."""
+    """The lines that `watch` printed for what was told and done."""
     writer, model = TextLines(False), group.reading.model
     with spoken():
         for entry in group.others:

@@ -23,28 +23,28 @@ from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
 from halfopen.core.where import ListenerKey, Namespace
 from halfopen.ops.top.focus import Focus
 
-# How long the counts of sources are shown.
+# For how long the last counts of finished handshakes by source are shown.
 _COUNTED_S: Final = 60.0
 
 
 class KeptLive:
-    """Takes reports in the thread that reads; `live` is replaced as a whole, and may be read by any other."""
+    """Takes reports in the thread that reads. `live` is always replaced as a whole, so any thread may read it."""
 
     def __init__(self, interval_s: float, reader: str = "") -> None:
         """reader: who reads the kernel, "" for this process."""
         self.live = Live(interval_s=interval_s, reader=reader)
         self._spaces: dict[int, LiveNamespace] = {}
         self._finished: dict[int, tuple[float, dict[str, float]]] = {}
-        # From the last reading of every request; the requests themselves are not kept.
+        # From the last reading of all requests, which are not kept themselves.
         self._ages: dict[int, dict[ListenerKey, tuple[int, ...]]] = {}
         self._focus: Focus | None = None
         self._details: LiveDetails | None = None
         self._trouble = ""
-        # The namespace that this is about; it passes when that can be read.
+        # The namespace of that trouble, which is dropped once the namespace can be read.
         self._troubled_where: Namespace | None = None
 
     def focus(self, inode: int | None, key: ListenerKey | None) -> None:
-        """Look at this listener in detail from now on; None: at no one."""
+        """Read this listener in detail from now on; with None, no listener."""
         self.close()
         if inode is not None and key is not None:
             self._focus = Focus(inode, key, self._ages.get(inode, {}).get(key))
@@ -54,13 +54,13 @@ class KeptLive:
         self._publish()
 
     def close(self) -> None:
-        """End what is counted for the details."""
+        """Stop reading details."""
         if self._focus is not None:
             self._focus.close()
         self._focus = self._details = None
 
     def take(self, report: Report) -> bool:
-        """Keep what there is to keep of a report; whether anything changed."""
+        """Keep what the screen needs of a report. Returns whether there is something new to draw."""
         match report:
             case Begun():
                 self._trouble = ""
@@ -87,7 +87,7 @@ class KeptLive:
         again = before is not None and before.model.sample.where == model.sample.where
         mine = self._focus is not None and self._focus.inode == inode
         if not again:
-            # The kernel gave the inode to another one: nothing that was counted is its own.
+            # The first reading, or the inode now belongs to another namespace: older counts are not this one's.
             self._finished.pop(inode, None)
             if mine and before is not None:
                 self.close()
@@ -138,7 +138,7 @@ class KeptLive:
 
 
 def _verdict(report: Reading, before: LiveNamespace | None) -> Verdict:
-    """The verdict on a reading; the last one while the loop has no reason to judge again."""
+    """The verdict on a reading; the last one where the loop saw no reason to judge again."""
     if report.verdict is not None:
         return report.verdict
     return before.verdict if before is not None else judge(report.model)

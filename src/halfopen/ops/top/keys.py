@@ -1,4 +1,4 @@
-"""The loop of a screen: keys and news wake it, it draws."""
+"""The loop of a screen, which keys and news wake to draw."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.pressing import press
 from halfopen.present.screen.state import ScreenState, Wish
 
-# The rest of the sequence of a special key comes at once; over a slow line within this.
+# Within this time after an Escape, even a slow line delivers the rest of a special key's sequence.
 _ESCAPE_S: Final = 0.05
 
 
 class KeyLoop:
     """The screen of one program, from its first frame until it is left. ascii_only: no blocks in sparklines.
 
-    What a program shows and does is in `_newest`, `_drawn_state`, `_grant` and `_patience_s`.
+    A program says what it shows and does in `_newest`, `_drawn_state`, `_grant` and `_patience_s`.
     """
 
     def __init__(self, screen: Screen, painter: Painter, state: ScreenState, *, ascii_only: bool) -> None:
@@ -35,7 +35,7 @@ class KeyLoop:
         self._quit = False
 
     def quit(self) -> None:
-        """End in order; from a signal handler or any thread."""
+        """Leave the screen in order. May be called from a signal handler or any thread."""
         self._quit = True
         self._screen.wake()
 
@@ -46,7 +46,7 @@ class KeyLoop:
             if typed is None:
                 break
             now = time.monotonic()
-            # A reading that wakes it is no sign that nothing follows an Escape.
+            # A reading may have ended the wait early, so only the time tells that nothing follows an Escape.
             pressed = keys.take(typed) if typed else keys.flush() if now - typed_s >= _ESCAPE_S else []
             typed_s = now if typed else typed_s
             for key in pressed:
@@ -69,7 +69,7 @@ class KeyLoop:
 
     def _suspend(self) -> None:
         self._screen.to_suspend = False
-        # Not in the middle of a release.
+        # Never stop the process in the middle of a release.
         with steady.alone():
             self._screen.suspend()
         self._painter.forget()
@@ -78,13 +78,13 @@ class KeyLoop:
         with spoken():
             columns, rows = self._screen.size()
             if too_small(columns, rows):
-                # Nothing is seen of what another key does: a question would be answered that nobody can read.
+                # Nothing of what a key does would be seen here; nobody should answer a question that cannot be read.
                 if key == "q":
                     self.quit()
                 return
             self._state, wish = press(self._state, key, self._shown, rows)
             if self._state.top:
-                # No key is to be pressed twice because another one went past the end.
+                # Stop at the end; else as many keys would be needed to come back as were pressed beyond it.
                 most = scrolled_most(self._shown, self._state, columns, rows)
                 self._state = replace(self._state, top=min(self._state.top, most))
             if wish is Wish.QUIT:
@@ -95,7 +95,7 @@ class KeyLoop:
                 self._grant(wish)
 
     def _take_news(self) -> None:
-        """Take in what came since the last frame."""
+        """Take in the news since the last frame."""
 
     def _newest(self) -> Live:
         """What there is to show."""
@@ -106,7 +106,7 @@ class KeyLoop:
         return self._state
 
     def _patience_s(self) -> float | None:
-        """How long to wait for a key or news; None: for ever."""
+        """How many seconds to wait for a key or news; None: without limit."""
         return None
 
     def _grant(self, wish: Wish) -> None:

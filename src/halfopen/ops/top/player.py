@@ -12,23 +12,24 @@ JUMP_S: Final = 10.0
 
 
 class Player(Struct):
-    """Plays moments, in seconds and in order, of which more may still come. Times given are those of one steady clock.
+    """Plays moments, which are seconds in rising order; more may be appended meanwhile. now_s, in each method, is of
+    one steady clock.
 
-    at: the moment that is shown, by its number.
+    at: the index of the moment that is shown.
     """
 
     moments: list[float] = field(default_factory=list)
     speed: float = 1.0
     paused: bool = False
     at: int = 0
-    # The time of the record that is shown at this time of the given clock.
+    # The position in the record, in seconds like the moments, and when on the steady clock it was reached.
     _position_s: float = 0.0
     _since_s: float = 0.0
-    # Stay at the end, also when more moments come.
+    # Whether to stay at the end as more moments come.
     _at_end: bool = False
 
     def begin(self, now_s: float) -> None:
-        """The first moment is there."""
+        """Start at the first moment, which must be there."""
         self._position_s, self._since_s, self.at = self.moments[0], now_s, 0
 
     @property
@@ -37,7 +38,7 @@ class Player(Struct):
         return bool(self.moments)
 
     def advance(self, now_s: float) -> None:
-        """Go on to the moment that is to be shown at this time."""
+        """Move on to the moment that is due."""
         if self._at_end:
             self._position_s = self.moments[-1]
         elif not self.paused:
@@ -46,13 +47,13 @@ class Player(Struct):
         self.at = max(0, bisect_right(self.moments, self._position_s) - 1)
 
     def next_in_s(self) -> float | None:
-        """How long until another moment is to be shown; None where none is, as far as is known."""
+        """How many seconds until the next moment is due; None while paused, or where no next one is known."""
         if self.paused or self.at + 1 >= len(self.moments):
             return None
         return max(0.0, (self.moments[self.at + 1] - self._position_s) / self.speed)
 
     def press(self, key: str) -> bool:
-        """Obey a key of the replay; False for any other."""
+        """Obey a key of the replay. Returns False for any other key."""
         match key:
             case "p":
                 self.paused = not self.paused

@@ -1,4 +1,4 @@
-"""Readings that another process took and judged, built again for the screen as a replay builds those of a record."""
+"""Builds readings that another process took and judged for the screen, as a replay does with those of a record."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from halfopen.core.sample import Head
 from halfopen.core.where import Namespace
 from halfopen.ops.replay import built
 
-# Prefixes of sources that are described.
+# How many prefixes of sources are described.
 _SOURCES: Final = 10
 
 
 class ReceivedReadings:
-    """Makes reports of what is received. Models are built again; what was found is taken as it was found."""
+    """Makes reports of received entries. Models are built again; findings are taken as they were received."""
 
     def __init__(self) -> None:
         self.interval_s: float | None = None
@@ -34,7 +34,7 @@ class ReceivedReadings:
         self._read: list[FlightReading] = []
 
     def take(self, entry: object) -> Iterator[Report]:
-        """The reports that end with an entry: those of a round come together, behind it."""
+        """The reports that an entry completes: those of a round come together, when its end is received."""
         if isinstance(entry, FlightHead):
             self._watched = Filter.of_arguments(entry.watched)
         elif isinstance(entry, FlightReading):
@@ -61,9 +61,9 @@ class ReceivedReadings:
         where = entry.sample.where
         before = self._heads.get(where)
         if before is not None and entry.at_s <= before.monotonic_s:
-            return None  # it was told twice
+            return None  # it was sent twice
         if entry.glance:
-            # Only what the next one is compared with.
+            # A glance is not shown; the next reading is compared with it.
             self._heads[where] = entry.sample
             return None
         model = built(entry, before, self._watched, _SOURCES, self._last.get(where))
@@ -72,7 +72,7 @@ class ReceivedReadings:
 
 
 def _verdict(entry: FlightReading, model: Model) -> Verdict | None:
-    """What was found then: it may rest on more than what travels."""
+    """The verdict from the received findings. It is not judged again, as it may rest on more than was sent."""
     if entry.findings is None:
         return None
     views = {view.key: view for view in model.listeners}

@@ -1,4 +1,6 @@
-"""`top --replay`: the flight record of an incident on the screen of `top`; nothing is read, nothing is changed."""
+"""`top --replay`: shows the flight record of an incident on the screen of `top`. Nothing is read from the
+kernel or changed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ _TOLD_FOR_S: Final = 5.0
 
 
 class TopReplay(KeyLoop):
-    """The screen of one record. problem: what is wrong with its end."""
+    """The screen of one flight record. problem: what is wrong with its end, "" for nothing."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class TopReplay(KeyLoop):
             raise self._failure
 
     def _read(self) -> None:
-        """Build and judge the readings, beside the screen: a long record takes some seconds."""
+        """Build and judge the readings, in a thread of its own because a long record takes some seconds."""
         try:
             for frame in frames(self._entries):
                 if self._quit:
@@ -77,7 +79,7 @@ class TopReplay(KeyLoop):
         return self._player.next_in_s()
 
     def _take_news(self) -> None:
-        """What was read since, and where the replay is by now."""
+        """Take in the frames built since, and move on to where the replay is by now."""
         moments, now_s = self._player.moments, time.monotonic()
         first = not moments
         moments += [frame.at_s for frame in self._frames[len(moments) :]]
@@ -121,7 +123,7 @@ class TopReplay(KeyLoop):
         )
 
     def _details(self, frame: Frame) -> LiveDetails | None:
-        """The listener whose page is open, as far as that was recorded."""
+        """The details of the listener whose page is open, as far as they were recorded."""
         if self._state.page is not Page.DETAILS or self._state.listener is None:
             return None
         sample, key = frame.model.sample, self._state.listener
@@ -135,7 +137,7 @@ class TopReplay(KeyLoop):
             self._state = self._state.with_notice(phrases.nothing_changes())
 
     def _diagnose(self, frame: Frame) -> None:
-        """What `diagnose` would have said then."""
+        """Show what `diagnose` would have said then."""
         from halfopen.present.diagnosis import show
 
         if not frame.whole:

@@ -1,7 +1,7 @@
-"""`top`: keys and readings drive the screen.
+"""The screen of `top`, driven by keys and readings.
 
-The main thread reads keys and draws; another one runs the loop of `watch` and does, between readings, what keys ask, or
-takes the readings of the service.
+The main thread reads keys and draws. Another one runs the loop of `watch`, and between readings does what keys ask for;
+or it takes the readings of the service.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ from halfopen.present.screen import choosing_rows, phrases
 from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.state import Page, ScreenState, Wish
 
-# How long to wait for work that was asked to end.
+# How long to wait for the thread that reads, once it was asked to end.
 _PATIENCE_S: Final = 15.0
 _TICK_S: Final = 1.0
-# After this many missing readings, or after this time, the last reading is called old, as on the page.
+# The last reading is called old after this many intervals, but not before _LATE_LEAST_S; as on the web page.
 _LATE: Final = 4
 _LATE_LEAST_S: Final = 5.0
 
 
 class ReadingSource(Struct, frozen=True):
-    """Where readings come from. run: reports, until it is told to stop; in the thread that reads. several: of every
-    namespace. interval_s: between them, as far as is known before the first. reader: who reads the kernel,
-    "" for this process. notice: what a person is to know of that. widen: has it go on with every namespace, in the
-    thread that reads; None where it cannot.
+    """Where readings come from.
+
+    run: yields reports until the event is set; called in the thread that reads. several: whether they are of every
+    namespace. interval_s: between two readings, as far as known before the first. reader: who reads the kernel, "" for
+    this process. notice: what the user should know about that. widen: makes it go on with every namespace, called in
+    the thread that reads; None where it cannot.
     """
 
     run: Callable[[Between], Iterator[Report]]
@@ -71,7 +73,7 @@ class Top(KeyLoop):
         self._working_since_s = 0.0
 
     def quit(self) -> None:
-        """End in order; from a signal handler or any thread."""
+        """Leave the screen in order. May be called from a signal handler or any thread."""
         self._work.stop.set()
         super().quit()
 
@@ -103,14 +105,14 @@ class Top(KeyLoop):
     # --- the main thread ----------------------------------------------------------------------------------------------
 
     def _patience_s(self) -> float | None:
-        """Work that goes on says how long it has taken, and a reading that is late how old the last one is."""
+        """Until the screen must show anew how long work has taken, or how old the last reading is."""
         if self._state.working:
             return _TICK_S
         age_s = self._age_s()
         return None if age_s is None else max(_TICK_S, self._late_after_s() - age_s)
 
     def _age_s(self) -> float | None:
-        """How old the last reading is; None before the first, and while the screen is paused."""
+        """How many seconds old the last reading is; None before the first, and while the screen is paused."""
         spaces = () if self._state.paused else self._kept.live.spaces
         taken_s = max((space.model.sample.monotonic_s for space in spaces), default=None)
         return None if taken_s is None else time.monotonic() - taken_s
@@ -119,7 +121,7 @@ class Top(KeyLoop):
         return max(_LATE_LEAST_S, _LATE * self._kept.live.interval_s)
 
     def _newest(self) -> Live:
-        # Before the first reading there is nothing to hold.
+        # Paused before the first reading, there is nothing to keep showing.
         return self._shown if self._state.paused and self._shown.spaces else self._kept.live
 
     def _drawn_state(self) -> ScreenState:
@@ -138,7 +140,8 @@ class Top(KeyLoop):
         space = choosing_rows.space_of(self._shown, self._state)
         view = choosing_rows.selected(self._shown, self._state)
         if self._state.page is Page.DETAILS and space is not None:
-            view = space.view(self._state.listener)  # never another one, where it is gone
+            # Not the selected row: it is another listener's where this one is gone.
+            view = space.view(self._state.listener)
         if wish is Wish.DETAILS:
             self._focus()
         elif wish is Wish.NAMESPACES:
@@ -169,7 +172,7 @@ class Top(KeyLoop):
         self._do(phrases.counting(), lambda: self._work.count(space, view, other_age=other_age))
 
     def _focus(self) -> None:
-        """Look at the selected listener in detail while its page is open, and at none otherwise."""
+        """Read the selected listener in detail while its page is open, and none otherwise."""
         state, space = self._state, choosing_rows.space_of(self._shown, self._state)
         on = state.page is Page.DETAILS and space is not None
         inode = space.model.sample.where.inode if on and space is not None else None
@@ -181,8 +184,8 @@ class Top(KeyLoop):
         self._between.do(focus)
 
     def _do(self, what: str, work: Callable[[], StateChange]) -> None:
-        """Have work done by the thread that reads, or, where another process reads, by one of its own; the screen says
-        so meanwhile.
+        """Have work done by the thread that reads or, where another process reads, by a thread of its own. what: shown
+        on the screen meanwhile.
         """
         self._state = replace(self._state, working=what, notice="")
         self._working_since_s = time.monotonic()

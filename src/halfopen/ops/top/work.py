@@ -1,4 +1,4 @@
-"""What the keys of the screen have done, by the thread that reads: each outcome is a change of the screen's state."""
+"""The work that keys of the screen start, off the main thread. Each outcome is a change of the screen's state."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     from halfopen.core.tune.outcomes import Tuned
     from halfopen.core.tune.plan import Plan
 
-# The next state of the screen from the present one.
+# Makes the next state of the screen from the present one.
 StateChange = Callable[[ScreenState], ScreenState]
 DIAGNOSE_S: Final = 5.0
-# The screen breaks the lines of a notice itself.
+# Wide enough for any notice on one line: the screen wraps it itself.
 _ONE_LINE: Final = 2000
 
 
 class Pending(Struct, frozen=True):
-    """A release that waits for a yes, and the namespace it was counted in: another one may be shown by then."""
+    """A release that waits for a yes, and the namespace it was counted in, as another may be on the screen by then."""
 
     action: Release
     ns: Netns
 
 
 class TopWork(Struct):
-    """snapshot: reads a namespace once, as `diagnose` does. ns: the namespace that is watched; None: every one. reason:
-    for the records. ask: asks the service, where that reads: then looking needs no privilege, and a change is refused
-    before it is counted or planned. pending: what waits for a yes. stop: ends what goes on.
+    """Does the work that keys ask for. Each method raises HalfopenError where it cannot be done.
 
-    Each method raises HalfopenError where the work cannot be done.
+    snapshot: reads a namespace once, as `diagnose` does. ns: the namespace that is watched; None: every one. reason:
+    for the audit log. ask: asks the service, where that reads: looking then needs no privilege, and without root a
+    change is refused before it is counted or planned. pending: what waits for a yes. stop: ends the work under way.
     """
 
     executor: Executor
@@ -66,7 +66,7 @@ class TopWork(Struct):
     stop: StopEvent = field(default_factory=StopEvent)
 
     def netns(self, space: LiveNamespace) -> Netns:
-        """The namespace of what is shown."""
+        """A handle on the namespace that is shown."""
         where = space.model.sample.where
         for known in (self.ns, current()):
             if known is not None and known.inode == where.inode:
@@ -75,7 +75,7 @@ class TopWork(Struct):
 
     def diagnose(self, space: LiveNamespace) -> StateChange:
         """Look for some seconds, and show what `halfopen diagnose` prints."""
-        # As all that only some keys need: the first reading does not wait for its import.
+        # Imported here, as everything that only some keys need: the first reading should not wait for it.
         from halfopen.ops.closing.in_passing import in_passing
         from halfopen.ops.diagnose import diagnose_on
         from halfopen.present import diagnosis
@@ -89,7 +89,7 @@ class TopWork(Struct):
         return lambda state: state.with_text(title, lines)
 
     def _asked(self, title: str, ns: Netns, ask: Callable[[Mapping[str, object]], Mapping[str, object]]) -> StateChange:
-        """Have the service look. Raises: HalfopenError."""
+        """Have the service diagnose. Raises: HalfopenError."""
         request = {"command": "diagnose", "for": f"{DIAGNOSE_S:.0f}s", "width": self.columns, "colour": True}
         if ns.inode != current().inode:
             request["netns"] = ns.name
@@ -104,14 +104,14 @@ class TopWork(Struct):
         return lambda state: state.with_text(title, lines)
 
     def _must_be_root(self) -> None:
-        """Say at once that nothing can be changed, where the service shows what is read. Raises: NotPermitted."""
+        """Refuse a change at once where the service reads and this process is not root. Raises: NotPermitted."""
         if self.ask is not None and os.geteuid() != 0:
             raise NotPermitted(phrases.shows_only(), hint=phrases.act_as_root())
 
     # --- release ------------------------------------------------------------------------------------------------------
 
     def count(self, space: LiveNamespace, view: ListenerView, *, other_age: bool = False) -> StateChange:
-        """Count what a release would find, and ask."""
+        """Count what a release would find, and ask for confirmation."""
         self._must_be_root()
         self.older_than_s = changes.next_age(self.older_than_s) if other_age else changes.AGES_S[0]
         action = changes.release_of(space, view, self.older_than_s, self.reason)
@@ -140,7 +140,7 @@ class TopWork(Struct):
     # --- tune ---------------------------------------------------------------------------------------------------------
 
     def plan(self, space: LiveNamespace, view: ListenerView | None) -> StateChange:
-        """Plan the change that a finding proposes, and ask."""
+        """Plan the change that a finding proposes, and ask for confirmation."""
         self._must_be_root()
         cure = changes.tune_of(space, view)
         if cure is None:
@@ -179,7 +179,9 @@ class TopWork(Struct):
     # --- both ---------------------------------------------------------------------------------------------------------
 
     def carry_out(self) -> StateChange:
-        """Do what was confirmed: the very object that was shown, where it was counted or planned."""
+        """Carry out what was confirmed: the same object that was shown, in the namespace where it was counted
+        or planned.
+        """
         action, self.pending = self.pending, None
         if isinstance(action, Pending):
             return self._release(action)
@@ -189,7 +191,7 @@ class TopWork(Struct):
         return lambda state: state.with_notice(nothing)
 
     def forget(self) -> None:
-        """It was not confirmed."""
+        """Drop what waits for a yes: it was not confirmed."""
         self.pending = None
 
     def _captured(self, show: Callable[[Console], None]) -> tuple[StyledLine, ...]:
@@ -197,21 +199,21 @@ class TopWork(Struct):
 
 
 def _captured(show: Callable[[Console], None], columns: int) -> tuple[StyledLine, ...]:
-    # Modules that print on consoles are imported when a key needs them: a screen that only watches stays smaller by 2
-    # MB.
+    # Modules that print on consoles are imported only when a key needs them, which saves a screen that only watches
+    # 2 MB.
     from halfopen.present.screen.captured import captured
 
     return captured(show, columns)
 
 
 def failed(error: HalfopenError) -> StateChange:
-    """What the screen says of work that could not be done, in the language that is spoken."""
+    """The notice about work that could not be done, in the language of the user."""
     said = told_error(error)
     return lambda state: state.with_notice(said)
 
 
 def _remarks(outcome: Released) -> list[str]:
-    """What a person is to know before the yes."""
+    """What the user should know before saying yes."""
     answered = outcome.spared - outcome.may_have_answered
     spared = [phrases.spared(answered)] if answered else []
     return [*spared, *map(told, (*outcome.problems, *outcome.notes))]
