@@ -18,12 +18,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from halfopen.core.errors import LabError
+from halfopen.lab.host import LabHost
 from halfopen.lab.lab import Lab
 from halfopen.lab.scenes.closing import ClosingScene, ClosingStage
 from halfopen.lab.wiring import SERVER
@@ -48,12 +48,13 @@ http {{
 """
 
 
-@dataclass(slots=True)
 class PoolStage(ClosingStage):
     """A stage with a directory for the servers' files, gone at the end."""
 
-    directory: str = field(default="", kw_only=True)
-    servers: list[subprocess.Popen[str]] = field(default_factory=list, kw_only=True)
+    def __init__(self, lab: Lab, seed: int, at: LabHost, directory: str) -> None:
+        super().__init__(lab, seed, at)
+        self.directory = directory
+        self.servers: list[subprocess.Popen[str]] = []
 
     def end(self) -> None:
         """End the servers in order: a PostgreSQL that is killed leaves shared memory behind."""
@@ -131,8 +132,7 @@ class PoolStage(ClosingStage):
                 time.sleep(0.05)
 
 
-@dataclass(frozen=True, slots=True)
-class PoolScene(ClosingScene):
+class PoolScene(ClosingScene, frozen=True):
     """A scene of ours, and the programs and Python libraries that it needs."""
 
     needs: tuple[str, ...] = ()
@@ -163,7 +163,7 @@ def _scene(name: str, *right: str, needs: str, seconds: float | None = 3.0) -> C
 def pool_scene(name: str, seed: int) -> Iterator[PoolStage]:
     """Stand a scene up and give its stage; everything is gone at the end. Raises: KeyError, LabError, NotPermitted."""
     with TemporaryDirectory(prefix="halfopen-pools-") as directory, Lab() as lab:
-        stage = PoolStage(lab, seed, lab.client, directory=directory)
+        stage = PoolStage(lab, seed, lab.client, directory)
         # Below 1024 nobody but root may listen, and PostgreSQL is not to be root.
         stage.port = stage.draw.choice((5432, 6379, 8080, 3306))
         try:
