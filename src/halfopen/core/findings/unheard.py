@@ -26,6 +26,10 @@ _FAR: Final = 0.5
 _PART: Final = 0.03
 # Without eBPF, a source that finished a handshake within this time counts as one that finishes now.
 _RECENT_S: Final = 3.0
+# The SYN-ACK is sent again after 1 s, 3 s, 7 s and 15 s (RFC 6298). On a path that loses packets, each reaches some:
+# at most this part of the connections is left.
+_SECOND_S, _THIRD_S, _FIFTH_S = 1.0, 3.0, 15.0
+_LEFT: Final = 0.75
 
 
 class Unheard(Struct, frozen=True, eq=False):
@@ -97,6 +101,10 @@ def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | N
     """
     rate, arrived, known = e.sources.among(again).per_s, e.now.arrived, e.sources.completers
     if arrived is None:
+        # A proxy or NAT gateway is one address, however many of its handshakes finish.
+        theirs = known.finished_within(e.sources.numbers[again], _RECENT_S)
+        if np.count_nonzero(theirs) >= MOST * len(theirs) and not _none_finishes_late(e, place, prefix):
+            return True
         # The addresses that finished handshakes are known, their ports are not.
         return prefix is not None and known.lately_within(prefix, _RECENT_S) >= int(np.count_nonzero(again))
     flow = arrived.by_view[place]
@@ -104,3 +112,18 @@ def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | N
     late = flow.late if prefix is None else known.late_within(prefix, view.port)
     far = late >= max(SOME, _FAR * finished)
     return flow.per_s(finished) > rate * (_FAR if far else 1.0)
+
+
+def _none_finishes_late(e: Evidence, place: int, prefix: Prefix | None) -> bool:
+    """Whether hardly any handshake of these clients finishes after a later SYN-ACK, as the ages of those that wait
+    tell.
+    """
+    columns = e.now.columns
+    if columns is None:
+        return False
+    theirs = e.at(place) if prefix is None else e.at(place) & e.sources.within(prefix)
+    ages = columns.ages_s[theirs & (columns.retransmits > 0)]
+    span_s = min(float(np.max(ages, initial=0.0)), _FIFTH_S) - _THIRD_S
+    second = np.count_nonzero((ages >= _SECOND_S) & (ages < _THIRD_S)) / (_THIRD_S - _SECOND_S)
+    later = np.count_nonzero((ages >= _THIRD_S) & (ages < _FIFTH_S)) / span_s if span_s > 0 else 0.0
+    return bool(later > _LEFT * second)

@@ -125,6 +125,10 @@ class Completers(Struct, frozen=True, eq=False):
         """Which of N sources finished a handshake within the last hour or so, (N,)."""
         return are_in(numbers, self.lately["number"])
 
+    def finished_within(self, numbers: Numbers, within_s: float) -> NDArray[np.bool_]:
+        """Which of N sources ended a connection in good order in the last `within_s`, (N,)."""
+        return are_in(numbers, self.lately["number"][self.lately["age_s"] <= within_s])
+
     def now_within(self, prefix: Prefix, port: int | None = None) -> int:
         """How many handshakes from within a prefix finished between the two looks, at one port or all."""
         if self.now is None:

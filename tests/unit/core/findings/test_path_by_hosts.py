@@ -178,20 +178,28 @@ def test_handshakes_at_a_listener_that_waits_for_data_are_not_late_because_of_th
     assert second_look([], listener(inode=1), rates={"PassiveOpens": 60}, parts=[patient], **waits)[1] == []
 
 
-@pytest.mark.parametrize(("part", "id"), [(1.0, "cannot-tell"), (0.5, "slow-path")], ids=["cut", "lossy"])
-def test_without_ebpf_ages_tell_whether_those_that_wait_ever_finish(part: float, id: str) -> None:
-    """A NAT gateway: of a part of its connections no ACK arrives, or each packet is lost as often as not."""
-    rows = []
+@pytest.mark.parametrize(
+    ("part", "asks", "id"),
+    [(1.0, 0, "cannot-tell"), (0.5, 0, "slow-path"), (1.0, 1, "synacks-lost"), (0.5, 1, "slow-path")],
+    ids=["no ACKs", "lossy", "no SYN-ACKs", "lossy, and they ask again"],
+)
+def test_without_ebpf_ages_tell_whether_those_that_wait_ever_finish(part: float, asks: int, id: str) -> None:
+    """A NAT gateway: a part of its connections is cut, or each packet is lost as often as not."""
+    rows, timeouts = [], []
     for i in range(360):  # thirty a second begin, and after each SYN-ACK this part is left
         age_s = i / 30
         again = int(math.log2(age_s + 1))
         if (i * 7919 % 1000) / 1000 < part**again:
             at = {"source_port": 1024 + i, "cookie": i + 1, "expires_ms": round(1000 * (2 ** (again + 1) - 1 - age_s))}
-            rows.append(request(PROXY, retransmits=again, **at))
+            rows.append(request(PROXY, retransmits=again + asks * (age_s >= 1.1), **at))
+            timeouts.append(again)
     lately = peers({PROXY: 0.1, **{f"99.1.{i}.1": 0.5 for i in range(60)}}, rtt_s=0.02)
-    verdict, ids = second_look(rows, rates={"PassiveOpens": 30}, parts=[lately])
+    known = {"timeouts": np.array(timeouts, dtype=np.uint8)}
+    verdict, ids = second_look(rows, rates={"PassiveOpens": 30}, parts=[lately], **known)
     assert ids[0] == id
-    if id == "slow-path":
+    if id == "synacks-lost":
+        assert verdict.findings[0].count("repeated") == verdict.findings[0].count("lasting")
+    elif id == "slow-path":
         assert "(round trip 20 ms)" in say(verdict.findings[0])
     else:
         assert verdict.level is Level.WARNING
