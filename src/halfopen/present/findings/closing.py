@@ -229,10 +229,9 @@ def _pool_all_idle(f: Finding) -> str:
 @lead("answers-awaited")
 def _answers_awaited(f: Finding) -> tuple[str, str]:
     values = {"owner": _owner(f), "connections": _connections(f)}
-    brief = tr("{owner} waits for answers on {connections}", **values)
-    nothing = tr("nothing came for {time} or longer", time=lasted(f.number("youngest_s")))
+    brief = tr("{owner} has had nothing back since it sent something on {connections}", **values)
     why = tr("the program at the other end is slow or stuck, unless its answers are to be late, or none is due")
-    return brief, listed([nothing, _oldest(f), why])
+    return brief, listed([_oldest(f), why])
 
 
 @sentence("idle-unproven")

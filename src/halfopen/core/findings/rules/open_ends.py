@@ -140,7 +140,7 @@ def _awaits(group: SocketGroup) -> bool:
 @rule(
     "answers-awaited",
     Level.NOTICE,
-    title="a server that a program here asked does not answer",
+    title="nothing came back since a program here sent something",
     doc="ESTABLISHED, opened by a program to one peer: on ten connections or more, and half of those that are idle, "
     "something was sent and nothing came since, for 10 s or more",
     unless="answers came, or the connections are younger or fewer",
