@@ -198,7 +198,7 @@ def test_without_ebpf_ages_tell_whether_those_that_wait_ever_finish(part: float,
     verdict, ids = second_look(rows, rates={"PassiveOpens": 30}, parts=[lately], **known)
     assert ids[0] == id
     if id == "synacks-lost":
-        assert verdict.findings[0].count("repeated") == verdict.findings[0].count("lasting")
+        assert verdict.findings[0].count("repeated") > 0.9 * verdict.findings[0].count("lasting")
     elif id == "slow-path":
         assert "(round trip 20 ms)" in say(verdict.findings[0])
     else:
