@@ -44,6 +44,25 @@ def make_directory(path: str) -> None:
     _walk(path, make=True)
 
 
+def make_directory_of(path: str, uid: int, gid: int) -> None:
+    """As `make_directory`, for a directory that is to belong to another user: none of its parents may. It may belong to
+    that user already. Raises: Unsafe, OSError.
+    """
+    path = os.path.abspath(path)
+    _walk(os.path.dirname(path), make=True)
+    _made(path, _DIRECTORY)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if found.st_uid not in (0, os.geteuid(), uid):
+            raise Unsafe(f"{path} belongs to another user", f"chown -R {uid} {path}, once you have looked into it")
+        if found.st_mode & _OTHERS_WRITE:
+            raise Unsafe(f"{path} could be written by others", f"look into it, then: chmod go-w {path}")
+        os.fchown(fd, uid, gid)
+    finally:
+        os.close(fd)
+
+
 def check_directory(path: str, *, private: bool) -> None:
     """Check that no other user can replace this directory; private: nor put a file into it.
 

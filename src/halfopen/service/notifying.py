@@ -85,8 +85,7 @@ def spool_path() -> str:
         return os.path.join(directory, _FILE)
     directory = f"{directory.rstrip('/')}-notify"
     try:
-        files.make_directory(directory)
-        os.chown(directory, *user)
+        files.make_directory_of(directory, *user)
     except (OSError, files.Unsafe) as e:
         what, remedy = files.what_and_remedy(e, directory)
         raise HalfopenError("spool", f"{directory}: {what}", hint=remedy) from None
