@@ -35,7 +35,7 @@ def test_a_directory_of_another_user_is_made_once_and_found_again(tmp_path: Path
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(OSError, match="Not a directory|symbolic links"):
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
         files.make_directory_of(str(tmp_path / "link"), SOMEBODY, SOMEBODY)
     assert tmp_path.stat().st_uid == 0
 

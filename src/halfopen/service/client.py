@@ -11,7 +11,11 @@ from halfopen.core.errors import DAMAGED, HalfopenError
 from halfopen.linux.well_known import OWN_NETNS
 
 CONNECT_S: Final = 2.0
+# Commands wait for one another, and each may take 30 s.
 _PATIENCE_S: Final = 75.0
+# Whether anybody is there shows sooner: a service that is stopped or frozen has its socket, and takes connections.
+_SIGN_OF_LIFE_S: Final = 10.0
+_ASK_HEALTH: Final = {"command": "health"}
 _PIECE: Final = 256 * 1024
 # The output of a command is at most half of this, before it is quoted.
 _ANSWER_MOST: Final = 32 * 1024 * 1024
@@ -27,7 +31,8 @@ _UNITS: Final = (
 def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any] | None:
     """The answer of the service to a request; None if no service listens at `path`, or this user may not connect.
 
-    Raises: HalfopenError if the service does not answer, or the answer is not JSON.
+    Raises: HalfopenError if the service does not answer, within seconds where it does nothing at all, or the answer is
+    not JSON.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
         one.settimeout(CONNECT_S)
@@ -35,10 +40,12 @@ def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> 
             one.connect(path)
         except OSError:
             return None
-        one.settimeout(patience_s)
         try:
-            one.sendall(json.dumps(request).encode() + b"\n")
-            line = _line(one)
+            one.settimeout(min(_SIGN_OF_LIFE_S, patience_s))
+            line = _answer(one, _ASK_HEALTH)
+            if request != _ASK_HEALTH:
+                one.settimeout(patience_s)
+                line = _answer(one, request)
         except OSError as e:
             raise _silent(e.strerror or "no answer in time") from None
     try:
@@ -73,6 +80,12 @@ def here() -> int:
         return os.stat(OWN_NETNS).st_ino
     except OSError:
         return 0
+
+
+def _answer(one: socket.socket, request: dict[str, Any]) -> bytes:
+    """Raises: OSError, HalfopenError."""
+    one.sendall(json.dumps(request).encode() + b"\n")
+    return _line(one)
 
 
 def _line(one: socket.socket) -> bytes:
