@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -83,3 +86,37 @@ def test_who_ends_connections_is_told_of_answers_under_way(lab: Lab, answered: b
             assert outcome["matched"] == _N
             told = [note for note in outcome["notes"] if note.startswith(f"{_N} connections among them may still")]
             assert bool(told) is not answered
+
+
+_SERVER: Final = f"""
+import socket, sys
+listener = socket.create_server(({SERVER.v4!r}, {PORT}))
+print("ready", flush=True)
+held = listener.accept()[0]
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stopped_process_is_known_as_one(lab: Lab) -> None:
+    ns = resolve(lab.server.netns_path)
+
+    def stopped() -> dict[int, str]:
+        found = reader.read(ns, [closing.probe(ALL_STATES)], with_owners=False).part(OpenSockets)
+        assert found is not None
+        assert found.pids is not None
+        assert server.pid in found.pids
+        return {**found.stopped}
+
+    server = lab.server.spawn([sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    with lab.client.run(lambda: socket.create_connection((SERVER.v4, PORT))):
+        assert server.stdout.readline() == "held\n"
+        assert stopped() == {}
+        os.kill(server.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            assert stopped() == {server.pid: "T"}
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
