@@ -11,6 +11,8 @@ from msgspec import Struct
 from halfopen.core.history import HistoryAnswer, Slot, WatchedSpan
 from halfopen.core.where import Namespace
 
+# Values are kept so long after they were read.
+_LATE_S: Final = 2.0
 # Readings are spaced out to ten seconds at most; until the next one, a value is as it was.
 _SPACED_S: Final = 15
 
@@ -40,10 +42,14 @@ def timeline(told: HistoryAnswer, parts: int) -> Timeline:
     narrow = bool(told.narrowed)
     kept = [one for one in told.series if (one.listener is not None) == narrow]
     seen = _watched(told.spans, since_s, each_s, count)
+    ends_s = {where: max(s.ended_s for s in told.spans if s.where == where) for where in {s.where for s in told.spans}}
+    # What happened in the last parts may not be kept yet, and would look like nothing.
+    kept_s = told.now_s - _LATE_S
+    is_kept = [there and since_s + i * each_s < kept_s for i, there in enumerate(seen)]
     values: dict[str, tuple[float | None, ...]] = {}
     for name in (*MOST, *RATES):
-        mine = [one.slots for one in kept if one.magnitude == name]
-        values[name] = (_most if name in MOST else _rates)(mine, since_s, each_s, seen)
+        mine = [(one.slots, ends_s.get(one.where, 0.0)) for one in kept if one.magnitude == name]
+        values[name] = _most(mine, since_s, each_s, seen) if name in MOST else _rates(mine, since_s, each_s, is_kept)
     return Timeline(since_s, each_s, values)
 
 
@@ -56,12 +62,14 @@ def _watched(spans: Iterable[WatchedSpan], since_s: float, each_s: float, count:
     return seen
 
 
-def _most(
-    series: Iterable[Sequence[Slot]], since_s: float, each_s: float, seen: list[bool]
-) -> tuple[float | None, ...]:
+# The slots of a series, and until when its namespace was watched.
+_Kept = tuple[Sequence[Slot], float]
+
+
+def _most(series: Iterable[_Kept], since_s: float, each_s: float, seen: list[bool]) -> tuple[float | None, ...]:
     total = [0.0] * len(seen)
     known = list(seen)
-    for slots in series:
+    for slots, ended_s in series:
         mine = [0] * len(seen)
         for slot, after in zip_longest(slots, slots[1:]):
             # A slot that is longer than a part is seen in each of them, the last value until the next reading.
@@ -69,19 +77,19 @@ def _most(
             for i in range(max(0, first), min(len(seen), max(first + 1, int(end)))):
                 mine[i] = max(mine[i], slot.max)
                 known[i] = True
-            if slot.last and after is not None and after.at_s - slot.at_s <= max(_SPACED_S, slot.step_s):
-                for i in range(max(0, int(end)), min(len(seen), int((after.at_s - since_s) // each_s))):
+            # A 0 behind a value is kept: at the end of what is watched a value is still as it was.
+            next_s = ended_s if after is None else after.at_s
+            if slot.last and next_s - slot.at_s <= max(_SPACED_S, slot.step_s):
+                for i in range(max(0, int(end)), min(len(seen), int((next_s - since_s) // each_s) + (after is None))):
                     mine[i] = max(mine[i], slot.last)
         total = [a + b for a, b in zip(total, mine, strict=True)]
     return tuple(value if there else None for value, there in zip(total, known, strict=True))
 
 
-def _rates(
-    series: Iterable[Sequence[Slot]], since_s: float, each_s: float, seen: list[bool]
-) -> tuple[float | None, ...]:
+def _rates(series: Iterable[_Kept], since_s: float, each_s: float, seen: list[bool]) -> tuple[float | None, ...]:
     total = [0.0] * len(seen)
     known = list(seen)
-    for slots in series:
+    for slots, _ in series:
         for slot in slots:
             i = int((slot.at_s - since_s) // each_s)
             if 0 <= i < len(seen):

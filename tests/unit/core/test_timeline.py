@@ -66,3 +66,15 @@ def test_a_value_lasts_until_the_next_reading_and_no_longer() -> None:
     )
     assert timeline(told, 100).values["half_open"][:8] == (5, 5, 5, 5, 7, 7, 0, 0)
     assert timeline(told, 100).values["half_open"][49:53] == (0, 3, 0, 0)
+
+
+def test_what_goes_on_does_not_fall_to_nothing_at_the_end_of_what_is_kept() -> None:
+    """The page of an incident that went on showed its half-open connections gone in the last second."""
+    told = answer(
+        series(A, "half_open", *((at, 1, 900, 900) for at in range(1090, 1098))),
+        series(A, "drops", *((at, 1, 50, 50) for at in range(1090, 1098))),
+        spans=(WatchedSpan(A, 1080.0, 1099.2),),
+    )
+    drawn = timeline(told, 100).values
+    assert drawn["half_open"][88:] == (0, 0, *[900.0] * 10)
+    assert drawn["drops"][88:] == (0, 0, *[50.0] * 8, None, None)

@@ -197,6 +197,7 @@ def _came_and_left(fact: Fact, known: ByName) -> str:
 _OF_CONNECTIONS: Final[Mapping[str, Phrase]] = {
     "peer": _peer,
     "peers": lambda f, _: tr("{n} peers", n=amount(f)) if float(f.value) > 1 else "",
+    "answered": lambda f, _: tr("{n} whose clients answered", n=amount(f)),
     "incoming": _told_elsewhere,
     "socket_state": lambda f, _: tr("in the state {name}", name=f.value),
     "signature": _told_elsewhere,
@@ -227,7 +228,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "repeated": _repeated,
     "answers_unseen": _told_elsewhere,
     # Of those that are half-open for long: that there are none of these is told already.
-    "distinct_sources": lambda f, _: tr_n("{n:,} source", "{n:,} sources", int(f.value)) if f.value else "",
+    "distinct_sources": lambda f, _: tr_n("{n:,} source", "{n:,} sources", int(f.value)) if f.value or f.limit else "",
     "prefix": _prefix,
     "share": _told_elsewhere,
     "back_by": lambda f, _: tr("the route back leaves by {device}", device=f.value),

@@ -66,7 +66,7 @@ def words(language: str) -> dict[str, Any]:
             "cause": tr("Cause"),
             "peak": tr("Peak"),
             "released": tr("Released"),
-            "goes_on": tr("goes on"),
+            "goes_on": tr("{time}, goes on", time="{time}"),
             "incident": tr("Incident"),
             "back": tr("All incidents"),
             "seen": tr("Seen"),

@@ -36,7 +36,7 @@ export class Incident {
 
   draw(told) {
     const chart = new Chart(W.half_open, put(W.most_each, { time: told.chart.each }), [{ name: "half_open", title: W.half_open, colour: "--series-1", fill: true }], W);
-    const facts = [{ name: W.began, text: moment(told.began) }, { name: W.lasted, text: told.over ? told.lasted : `${told.lasted}, ${W.goes_on}` }, ...told.facts];
+    const facts = [{ name: W.began, text: moment(told.began) }, { name: W.lasted, text: told.over ? told.lasted : put(W.goes_on, { time: told.lasted }) }, ...told.facts];
     const made = told.made.map((one) => el("li", {}, el("p", {}, one.text), one.reason ? el("p", { class: "soft" }, one.reason) : null));
     this.element.replaceChildren(
       back(),

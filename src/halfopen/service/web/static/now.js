@@ -15,7 +15,14 @@ function broken(text) {
   return el("span", { class: "breaks" }, first, rest.map((figure) => ["/", el("wbr"), figure]).flat());
 }
 
+/** An address, which is broken before its port where it is too long. */
+function beforePort(text) {
+  const at = Math.max(0, text.lastIndexOf(":"));
+  return el("span", {}, text.slice(0, at), el("wbr"), text.slice(at));
+}
+
 function listenerCell(column, text, i, data) {
+  if (column.name === "listener") return { key: text, element: () => beforePort(text) };
   if (column.name === "retransmits") return { key: text, element: () => broken(text) };
   if (!QUEUES.includes(column.name)) return null;
   const share = data.bars[i][column.name];

@@ -106,7 +106,7 @@ function incidentTable(incidents) {
   const heads = [[W.began], [W.lasted], [W.place], [W.cause, "prose"], [W.peak, "number"], [W.released, "number"]];
   const rows = incidents.map((one) => [
     el("a", { href: `#incident/${one.id}` }, moment(one.began)),
-    one.over ? one.lasted : `${one.lasted}, ${W.goes_on}`,
+    one.over ? one.lasted : put(W.goes_on, { time: one.lasted }),
     one.place,
     sentence(one.cause),
     one.peak,
