@@ -145,6 +145,8 @@ def command(
         from halfopen.ops.watch.history import earlier
 
         watch.earlier = earlier(str(targets["history_path"]))
+    if watch.silences is not None:
+        watch.silences.taken_up({one.id for several in watch.earlier.values() for one in several})
     try:
         made = _sinks(as_json, all_lines, watch.everywhere, targets, service)
         if config is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -61,6 +62,12 @@ class Silences:
             self._executor.note_silence(Unsilence(found[0].name, action.by))
             self._keep(tuple(one for one in self.now() if one is not found[0]))
             return found[0]
+
+    def taken_up(self, incidents: Collection[str]) -> None:
+        """End the silences of all incidents but these, which the watch takes up from an earlier one: it will see the
+        end of no other.
+        """
+        self.over(frozenset(one.name for one in self._all if one.listener is None and one.name not in incidents))
 
     def over(self, incidents: frozenset[str]) -> None:
         """End the silences of incidents that are over."""

@@ -81,6 +81,16 @@ def test_an_acknowledgement_ends_with_its_incident_and_a_silence_with_its_time(t
     assert silences.now() == ()
 
 
+def test_an_acknowledgement_of_an_incident_whose_end_nobody_sees_ends_at_the_next_start(tmp_path: Path) -> None:
+    """A watch that was killed, and is not followed by another within ten minutes, or keeps no history."""
+    path = str(tmp_path / "state" / "silences.json")
+    silences = Silences(Executor("/dev/null"), path)
+    for name, listener in ((ONE.id, None), (OTHER.id, None), (":443", (None, 443))):
+        silences.begin(Silence(name, time.time(), "bob", listener=listener))
+    silences.taken_up({OTHER.id})
+    assert [one.name for one in Silences(Executor("/dev/null"), path).now()] == [OTHER.id, ":443"]
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
