@@ -53,7 +53,12 @@ def counted(model: Model) -> str:
     text = tr_n("{n:,} half-open connection", "{n:,} half-open connections", model.half_open)
     if not model.half_open:
         return text
-    text = tr("{text}, the oldest {time}{where}", text=text, time=lasted(model.oldest_s), where=_where(model))
+    aged_s = max((view.aged_s for view in model.listeners), default=0.0)
+    if aged_s:
+        time = lasted(round(model.oldest_s + aged_s))
+        text = tr("{text}, the oldest at most {time}{where}", text=text, time=time, where=_where(model))
+    else:
+        text = tr("{text}, the oldest {time}{where}", text=text, time=lasted(model.oldest_s), where=_where(model))
     if model.may_have_answered == model.half_open:
         return listed([text, tr("they may have answered")])
     if model.may_have_answered:

@@ -279,6 +279,8 @@ def test_ages_that_were_read_a_while_ago_are_shown_as_bounds_with_a_line_that_sa
     [row] = [line for line in screen.splitlines() if line.startswith("> :8080")]
     assert f"≤{oldest + 13.0:.1f} s" in row
     assert f" {oldest:.1f} s" in text(columns=80, rows=24)
+    calm = replace(space, verdict=replace(space.verdict, findings=()), model=model)
+    assert f"the oldest at most {oldest + 13.0:.0f} s" in " ".join(text(live=made.live(calm), columns=140).split())
 
 
 def test_what_came_of_a_key_does_not_hide_that_readings_stay_away() -> None:
