@@ -226,12 +226,21 @@ def _pool_all_idle(f: Finding) -> str:
     )
 
 
-@lead("answers-awaited")
-def _answers_awaited(f: Finding) -> tuple[str, str]:
-    values = {"owner": _owner(f), "connections": _connections(f)}
-    brief = tr("{owner} has had nothing back since it sent something on {connections}", **values)
+@lead("answers-pile-up")
+def _answers_pile_up(f: Finding) -> tuple[str, str]:
     why = tr("the program at the other end is slow or stuck, unless its answers are to be late, or none is due")
-    return brief, listed([_oldest(f), why])
+    return _nothing_back(f), listed([_growth(f), _oldest(f), why])
+
+
+@sentence("answers-awaited")
+def _answers_awaited(f: Finding) -> str:
+    why = tr("its peer is slow or stuck, answers late (a long poll), or has nothing to answer (logs)")
+    return listed([_nothing_back(f), _oldest(f), why])
+
+
+def _nothing_back(f: Finding) -> str:
+    values = {"owner": _owner(f), "connections": _connections(f)}
+    return tr("{owner} has had nothing back since it sent something on {connections}", **values)
 
 
 @sentence("idle-unproven")

@@ -27,7 +27,7 @@ _STATES: Final[tuple[tuple[tuple[int, ...], str, tuple[str, ...]], ...]] = (
     ((CLOSE_WAIT,), "close-wait-memory", ()),
     ((ESTABLISHED,), "not-accepted", ()),
     ((ESTABLISHED,), "requests-unread", ()),
-    ((ESTABLISHED,), "answers-awaited", ()),
+    ((ESTABLISHED,), "answers-pile-up", ()),
     ((ESTABLISHED,), "idle-leak", ("pool-all-idle",)),
     ((ESTABLISHED, CLOSE_WAIT), "peer-silent", ()),
     ((ESTABLISHED,), "slow-reader", ()),

@@ -137,23 +137,49 @@ def _awaits(group: SocketGroup) -> bool:
     return group.awaiting >= group.count / 2
 
 
+def _awaited(e: Evidence) -> Iterator[tuple[SocketGroup, tuple[Fact, ...], bool]]:
+    """Groups on which answers are awaited, with their facts; and whether they grow between two looks."""
+    for group in groups_of(e, Signature.IDLE):
+        if not group.incoming and group.peers == 1 and group.awaiting >= FEW_SOCKETS and _awaits(group):
+            opened = (group.came or 0) + sum(one.came or 0 for one in _young(e, group))
+            told = {"sockets": group.awaiting, "came": opened}
+            facts = tuple(replace(fact, value=told.get(fact.name, fact.value)) for fact in who(e, group))
+            yield group, facts, bool(opened and not group.left)
+
+
+@rule(
+    "answers-pile-up",
+    Level.NOTICE,
+    title="a server does not answer, and more and more is sent to it",
+    doc="as `answers-awaited`, and between two looks more connections are opened and none is closed",
+    unless="none is opened, or some are closed, or answers came",
+    advice="the program at the other end is slow or stuck; a timeout for reading frees the threads that wait",
+    needs=NEEDS,
+    rare=True,
+)
+def answers_pile_up(e: Evidence) -> Iterator[Hit]:
+    for group, facts, grows in _awaited(e):
+        if grows:
+            yield Hit(Level.NOTICE, facts, rules_out=("idle-leak", "pool-all-idle"), cures=show_sockets(e, group))
+
+
 @rule(
     "answers-awaited",
-    Level.NOTICE,
+    Level.OK,
     title="nothing came back since a program here sent something",
     doc="ESTABLISHED, opened by a program to one peer: on ten connections or more, and half of those that are idle, "
     "something was sent and nothing came since, for 10 s or more",
     unless="answers came, or the connections are younger or fewer",
-    advice="the program at the other end is slow or stuck; where no answer is due (logs), or it is to be late (long "
-    "polls), nothing",
+    advice="nothing where no answer is due (logs), or it is to be late (long polls); else look twice: "
+    "`halfopen closing --for 10s`",
     needs=NEEDS,
+    note=True,
     rare=True,
 )
 def answers_awaited(e: Evidence) -> Iterator[Hit]:
-    for group in groups_of(e, Signature.IDLE):
-        if not group.incoming and group.peers == 1 and group.awaiting >= FEW_SOCKETS and _awaits(group):
-            facts = (*who(e, group), Fact("awaiting", group.awaiting))
-            yield Hit(Level.NOTICE, facts, rules_out=("idle-leak", "pool-all-idle"), cures=show_sockets(e, group))
+    for group, facts, grows in _awaited(e):
+        if not grows:
+            yield Hit(Level.OK, facts, rules_out=("idle-leak", "pool-all-idle"), cures=show_sockets(e, group))
 
 
 @rule(
