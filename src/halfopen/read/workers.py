@@ -18,6 +18,8 @@ from halfopen.read.probe import Draft, Probe
 BUDGET_S: Final = 0.1
 # At most this many threads of a process are examined; a server may have thousands.
 _THREADS: Final = 256
+# A process that strace looks at goes on within that time.
+_MOMENT_S: Final = 0.02
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -76,11 +78,21 @@ def stopped(pid: int) -> str:
     "frozen" where that is out of sight; "" where it runs, or ended.
     """
     state = next(iter(proc.stat_fields(pid)), "")
-    if state in ("T", "t"):
+    if state == "t":
+        # strace stops a process for a moment at each of its system calls.
+        before = _switches(pid)
+        time.sleep(_MOMENT_S)
+        return state if _switches(pid) == before else ""
+    if state == "T":
         return state
     mine = small_files.text(f"/proc/{pid}/cgroup")
     file = cgroups.thaws(cgroups.directories(mine)[0], cgroups.freezer(mine))
     return file or ("frozen" if waits_in(small_files.text(f"/proc/{pid}/wchan")) in FREEZER else "")
+
+
+def _switches(pid: int) -> list[str]:
+    """How often the main thread of a process gave up its CPU, as lines of /proc/PID/status."""
+    return [line for line in small_files.text(f"/proc/{pid}/status").splitlines() if "ctxt_switches" in line]
 
 
 def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:

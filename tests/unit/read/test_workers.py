@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -167,3 +168,18 @@ def test_the_process_that_traces_another() -> None:
     assert workers.tracer("Name:\tx\nTracerPid:\t4711\n") == 4711
     assert workers.tracer("Name:\tx\nTracerPid:\t0\n") == 0
     assert workers.tracer("") == 0
+
+
+@pytest.mark.parametrize(("goes_on", "why"), [(True, ""), (False, "t")])
+def test_a_process_under_strace_is_not_stopped_for_good(
+    monkeypatch: pytest.MonkeyPatch, *, goes_on: bool, why: str
+) -> None:
+    """strace stops it at each of its system calls; a debugger keeps it where it is."""
+    switches = itertools.count()
+
+    def text(_: str) -> str:
+        return f"nonvoluntary_ctxt_switches:\t{next(switches) if goes_on else 7}\n"
+
+    monkeypatch.setattr(workers.proc, "stat_fields", lambda _: ["t"])
+    monkeypatch.setattr(workers.small_files, "text", text)
+    assert workers.stopped(4711) == why
