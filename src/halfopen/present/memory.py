@@ -36,12 +36,14 @@ def show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> 
 
 
 def _show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> None:
-    first = next((one for one in verdict.findings if one.id in LEADS and one.level > Level.NOTICE), None)
+    first = next((one for one in verdict.findings if one.id in LEADS and one.level > Level.OK), None)
     verdict_line(out, verdict.level, sample.where, LEADS[first.id](first)[0] if first else _calm(model))
     for finding in verdict.findings:
         text = LEADS[finding.id](finding)[1] if finding is first else say(finding)
         if text:
             bullets(out, [(STYLE[finding.level], printable(text))])
+    if first:
+        bullets(out, [(STYLE[Level.OK], printable(_calm(model)))])
     for note in (*sample.completeness.problems, *sample.completeness.notes):
         headed(out, Text("  - ", style="dim"), told(note), "dim")
     out.print()
