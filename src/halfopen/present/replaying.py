@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
-from rich.text import Text
 
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.flight import FlightReleased, FlightTold, FlightWithheld, ReplayedEntry, ReplayedReading
 from halfopen.core.model.model import Model
-from halfopen.core.units import show_duration
 from halfopen.present import status
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import listed, spoken, tr
+from halfopen.present.prose import beside
 from halfopen.present.watchlines import Lines, TextLines
 
 
@@ -63,14 +64,24 @@ def screens(out: Console, replayed: Iterable[ReplayedEntry], began_s: float, at_
 
 
 def _screen(out: Console, one: ReplayedReading, verdict: Verdict, began_s: float) -> None:
-    wall_s = one.model.sample.wall_s
-    after = wall_s - began_s
-    words = f"{show_duration(round(abs(after), 1))} {'after' if after >= 0 else 'before'} the first sign"
-    said = f"Seen at {time.strftime('%H:%M:%S', time.localtime(wall_s))}, {words}"
-    if one.left_out:
-        said += f"; without {' and '.join(one.left_out)}: there were too many to be recorded"
-    elif not one.again:
-        said += "; the rules have changed since, this is the verdict of then"
-    out.print(Text(f"{said}.", style="dim"))
+    with spoken():
+        out.print(beside(_seen(one, began_s), out.width), style="dim")
     status.status(out, one.model, verdict, taken=1)
     out.print()
+
+
+def _seen(one: ReplayedReading, began_s: float) -> str:
+    """When it was seen, and how it differs from what was seen then."""
+    wall_s = one.model.sample.wall_s
+    after = wall_s - began_s
+    time_ = lasted(round(abs(after), 1))
+    sign = (
+        tr("{time} after the first sign", time=time_) if after >= 0 else tr("{time} before the first sign", time=time_)
+    )
+    said = tr("Seen at {clock}, {when}", clock=time.strftime("%H:%M:%S", time.localtime(wall_s)), when=sign)
+    if one.left_out:
+        left_out = tr("without {parts}: there were too many to be recorded", parts=", ".join(one.left_out))
+        return tr("{sentence}.", sentence=listed([said, left_out]))
+    # It may have rested on more than a record has, as on an earlier reading.
+    other = "" if one.again else tr("judged again from the record, the verdict would differ: this is that of then")
+    return tr("{sentence}.", sentence=listed([said, other]))
