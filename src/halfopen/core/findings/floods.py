@@ -36,7 +36,7 @@ _ONCE: Final = 0.9
 # A smaller part of all arrivals harms nobody, whoever they are.
 WEIGHTY: Final = 0.1
 # Below this many a second that nobody answers is what any public address sees.
-_LEAST_PER_S: Final = 2.0
+LEAST_PER_S: Final = 2.0
 # This many of a few hosts that last are enough, if all of theirs, however young, are FEW.
 _FEWEST: Final = 10
 _SECOND_S: Final = 1.0
@@ -116,7 +116,7 @@ def unanswered_share(e: Evidence, unanswered: float, completions_per_s: float) -
 def many(e: Evidence, silent: Lasting) -> bool:
     """Whether that many last that it takes an explanation."""
     enough = silent.count >= FEW or (silent.count >= SOME and e.cookies_unanswered_per_s >= FEW)
-    return enough and (unanswered_per_s(e, silent) >= _LEAST_PER_S or e.fullest >= 0.5)
+    return enough and (unanswered_per_s(e, silent) >= LEAST_PER_S or e.fullest >= 0.5)
 
 
 def floods(e: Evidence) -> tuple[SilentSources, ...]:

@@ -62,3 +62,9 @@ def test_a_long_look_that_counted_no_sources_and_cannot_tell_proposes_to_look_at
     [[look]] = verdict.next
     assert isinstance(look, LookAtPackets) is packets
     assert not packets or look.port == 8080
+
+
+def test_a_few_syns_dropped_in_a_long_look_are_what_any_host_drops() -> None:
+    model = replace(model_of([], counters={"ListenDrops": 300}), rates={"ListenDrops": 1.0})
+    assert judge(model, between_s=10.0).level is Level.NOTICE
+    assert judge(replace(model, rates={"ListenDrops": 3.0}), between_s=10.0).level is Level.WARNING

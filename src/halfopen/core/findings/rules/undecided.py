@@ -14,7 +14,7 @@ from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.few_hosts import FEW_HOSTS, HELD
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import MOST, WEIGHTY, doubtful, unanswered_per_s, unanswered_share
+from halfopen.core.findings.floods import LEAST_PER_S, MOST, WEIGHTY, doubtful, unanswered_per_s, unanswered_share
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues, look_closer
 from halfopen.core.findings.rules.checks import resetting
@@ -99,7 +99,7 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     waiting = [v for v in held for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
     many = e.certain.half_open >= FEW
     unexplained = e.total("ListenDrops") - e.total("ListenOverflows")
-    dropped = dropped_syns_per_s(e) * e.interval_s >= SOME
+    dropped = dropped_syns_per_s(e) >= max(SOME / e.interval_s, LEAST_PER_S)
     resets, reset = _reset_elsewhere(e), e.rate("EmbryonicRsts")
     # Of many clients, more than finish: no age tells of them.
     most_reset = reset >= FEW and reset > e.completions_per_s and resetting(e)[1] > FEW_HOSTS
