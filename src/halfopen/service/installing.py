@@ -68,14 +68,15 @@ def install(made: Sequence[ServiceFile], root: str) -> Laid:
         _need_root()
     done = [_write(one, root) for one in made]
     done += _removed(root, [one.path for one in made], only=DROP_IN)
+    told = tuple(filter(None, done)) or ("nothing to write: every file is as it should be",)
     if root:
-        return Laid(tuple(filter(None, done)))
+        return Laid(told)
     for words in (["systemd-sysusers"], ["systemd-tmpfiles", "--create"]):
         name = next(one.path for one in made if words[0].removeprefix("systemd-") in one.path)
         _run([*words, name])
     _give_to_group(CONFIG)
     _run(["systemctl", "daemon-reload"])
-    return Laid(tuple(filter(None, done)), ("systemctl enable --now halfopen", "halfopen service status"))
+    return Laid(told, ("systemctl enable --now halfopen", "halfopen service status"))
 
 
 def uninstall(root: str) -> Laid:

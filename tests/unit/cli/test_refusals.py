@@ -69,3 +69,9 @@ def test_an_output_without_chinese_letters_is_in_english(
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     assert main._shown("zh") == shown
     assert main._shown("en") == "en"
+
+
+def test_a_service_that_is_installed_as_it_should_be_is_told_so(tmp_path: Path) -> None:
+    assert told("service", "install", "--root", str(tmp_path)).stdout.startswith("wrote ")
+    done = told("service", "install", "--root", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "nothing to write: every file is as it should be\n")
