@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
 from halfopen.core.closing_filter import STATE_WORDS, ClosingFilter, peer
-from halfopen.core.findings.cures import Cure
+from halfopen.core.findings.cures import Cure, RaiseDescriptors
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.model.closing import SocketGroup
@@ -21,6 +22,7 @@ FEW_SOCKETS: Final = 10
 # No pool keeps more connections to one server.
 LARGER_THAN_A_POOL: Final = 50
 _MOST_OF_THE_FILES: Final = 0.8
+_USED_UP: Final = 0.95
 _SECONDS: Final = 10
 _LONGER_S: Final = 60
 _WORDS: Final = {number: word for word, number in STATE_WORDS.items()}
@@ -78,6 +80,17 @@ def most_of_its_files(e: Evidence, group: SocketGroup) -> bool:
     return files is not None and files[0] >= _MOST_OF_THE_FILES * files[1] and group.count >= files[0] / 2
 
 
+def fill_its_files(e: Evidence, alike: Sequence[SocketGroup]) -> bool:
+    """Whether a process has used up its descriptors, and these groups of one process are half of them or more: whatever
+    leaks can grow no further then.
+    """
+    pid = alike[0].pid if alike else 0
+    files = None if e.closing is None else e.closing.sockets.open_files.get(pid)
+    if not pid or files is None:
+        return False
+    return files[0] >= _USED_UP * files[1] and sum(group.count for group in alike) >= files[0] / 2
+
+
 def by_growth(e: Evidence, group: SocketGroup) -> Level:
     """Critical where the process is about to run out of descriptors, a warning where the group grows or is large."""
     if most_of_its_files(e, group):
@@ -103,6 +116,12 @@ def filter_words(group: SocketGroup) -> str:
 def show_sockets(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
     """List the sockets of a group."""
     return ((Look(e.netns, f"closing list{filter_words(group)}", group.signature.word),),)
+
+
+def more_files(e: Evidence, group: SocketGroup, reason: str) -> tuple[Cure, ...]:
+    """The cure that doubles the descriptors of a group's process, to 1,024 at least; none if its limit is not known."""
+    files = None if e.closing is None else e.closing.sockets.open_files.get(group.pid)
+    return () if files is None else ((RaiseDescriptors(group.pid, max(1024, 2 * files[1]), reason),),)
 
 
 def change_sockets(e: Evidence, group: SocketGroup, how: str, reason: str) -> tuple[Cure, ...]:

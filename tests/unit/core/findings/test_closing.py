@@ -161,6 +161,30 @@ def test_a_leak_that_takes_most_descriptors_is_critical() -> None:
     assert {one.id: one.level for one in judged(evidence(part)).findings} == {"close-wait-leak": Level.CRITICAL}
 
 
+def test_a_leak_that_has_used_up_the_descriptors_grows_no_more_and_is_still_one() -> None:
+    """accept() and connect() fail: whatever it was, it is no harmless pool."""
+    full = {4711: (64, 64)}
+    old = aged([20.0 + i / 5 for i in range(50)])
+    apart = [*old[:40], *({**row, "unread": 0} for row in old[40:])]
+    now, before = (replace(sockets(*apart, at_s=at_s), open_files=full) for at_s in (100.0, 97.0))
+    for e in (evidence(now), evidence(now, before)):
+        leaks = judged(e).findings
+        assert {(one.id, one.level) for one in leaks} == {("close-wait-leak", Level.CRITICAL)}
+        assert "64 of 64 descriptors" in str(say(leaks[0]))
+        assert [command(cure) for cure in leaks[0].cures] == [
+            "prlimit --pid 4711 --nofile=1024",
+            "halfopen closing list --process 4711 --state close-wait --peer 10.0.0.5:5432",
+        ]
+    # Room is left, or others hold most of them.
+    for files in ((60, 64), (200, 200)):
+        e = evidence(replace(now, open_files={4711: files}))
+        assert {one.id for one in judged(e).findings} == {"close-wait-idle-pool"}
+    kept = [{**row, "state": ESTABLISHED, "unread": 0, "bytes_received": 900, "flags": 0} for row in old]
+    was = [{**row, "received_ms": row["received_ms"] - 3000, "sent_ms": row["sent_ms"] - 3000} for row in kept]
+    idle = evidence(replace(sockets(*kept), open_files=full), sockets(*was, at_s=97.0))
+    assert {one.id: one.level for one in judged(idle).findings} == {"idle-leak": Level.CRITICAL}
+
+
 def test_a_server_that_does_not_look_is_no_pool() -> None:
     stuck = aged([15 + i for i in range(20)], local_port=8080)
     assert found(stuck, ports=(8080,)) == {"close-wait-stuck": Level.WARNING}

@@ -11,8 +11,10 @@ from halfopen.core.findings.closing_groups import (
     NEEDS,
     by_growth,
     change_sockets,
+    fill_its_files,
     groups_of,
     look_twice,
+    more_files,
     show_sockets,
     who,
 )
@@ -52,6 +54,8 @@ def _leaks(e: Evidence, group: SocketGroup) -> bool | None:
     alike = [one for one in _groups(e, *ENDED) if one.owner_and_peer == group.owner_and_peer]
     # A program may well have that many small pools, whose servers hang up at one time or another.
     many = group.peers == 1 and sum(one.count for one in alike) >= LARGER_THAN_A_POOL
+    if fill_its_files(e, alike) and not any(one.left for one in alike):
+        return True
     if group.came is not None:
         return _leaks_since(e, group, alike, many=many)
     oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
@@ -98,9 +102,10 @@ def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     title="a program never closes connections that its peer closed",
     doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and either there are 10 or "
     "more and the program opens about as many as come without using any again, or there are 50 "
-    "or more (after one look: 50 or more whose ages are spread evenly); or accepted by a program "
-    "that read the end (nothing is unread) more than 10 s ago, answered what was asked, and leaves few others unread "
-    "(a notice where the answer left a while after the request, and may still go on)",
+    "or more (after one look: 50 or more whose ages are spread evenly); or they are half or more "
+    "of the descriptors of a process that has used them up; or accepted by a program that read the end "
+    "(nothing is unread) more than 10 s ago, answered what was asked, and leaves few others unread (a "
+    "notice where the answer left a while after the request, and may still go on)",
     unless="all are of one age and none comes, as in an idle pool; or some are closed again; or data is still sent to "
     "a client that closed only its half",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
@@ -113,8 +118,12 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
         facts = who(e, group)
         if group.signature is Signature.END_READ:
             facts = (*facts, Fact("end_read", 1))
+        alike = [one for one in _groups(e, *ENDED) if one.owner_and_peer == group.owner_and_peer]
         level, cures = by_growth(e, group), show_sockets(e, group)
-        if group.incoming and 2 * group.trickles >= group.count:
+        if fill_its_files(e, alike):
+            # An end of the connection frees no descriptor; more of them give time until a restart.
+            level, cures = Level.CRITICAL, (*more_files(e, group, "close-wait-leak"), *cures)
+        elif group.incoming and 2 * group.trickles >= group.count:
             # To a client that closed only its half data may go now and then.
             facts, cures = (*facts, Fact("may_send", 1)), (*look_twice(e, "close-wait-leak"), *cures)
             level = level if group.came or level is Level.CRITICAL else Level.NOTICE

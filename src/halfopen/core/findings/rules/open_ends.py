@@ -14,6 +14,7 @@ from halfopen.core.findings.closing_groups import (
     by_number,
     change_sockets,
     end_group,
+    fill_its_files,
     groups_of,
     most_of_its_files,
     show_sockets,
@@ -86,7 +87,8 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     young = _young(e, group)
     if group.came is not None:
         opened = sum(one.came or 0 for one in young) + group.came
-        return opened > 0 and not group.left and not group.moved and all(not one.left for one in young)
+        grows = opened > 0 or fill_its_files(e, [group])
+        return grows and not group.left and not group.moved and all(not one.left for one in young)
     return group.even and group.count >= LARGER_THAN_A_POOL and any(one.alike >= _ALIKE for one in young)
 
 
