@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.language import listed, tr, tr_n
+
+# What is not known comes first only where hardly any connection is half-open.
+_UNDECIDED: Final = "cannot-tell"
+_SOME: Final = 5
 
 
 def headline(model: Model, verdict: Verdict | None = None) -> str:
@@ -44,6 +49,8 @@ def leading(model: Model, verdict: Verdict) -> Finding | None:
 
     worst = next((f for f in verdict.findings if f.id in LEADS or not is_note(f)), None)
     if worst is None or worst.id not in LEADS or (model.half_open and worst.level < Level.WARNING):
+        return None
+    if worst.id == _UNDECIDED and (model.half_open >= _SOME or worst.level < Level.WARNING):
         return None
     return worst
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
 from halfopen.present.findings.traffic import unanswered
-from halfopen.present.findings.words import a_second, at, held, lasted, per_s, sentence
+from halfopen.present.findings.words import LEADS, a_second, at, held, lasted, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.told import told
 
@@ -12,6 +12,14 @@ from halfopen.present.told import told
 @sentence("cannot-tell")
 def _cannot_tell(f: Finding) -> str:
     return tr("the cause cannot be told yet: {seen}. {decides}", seen=listed(_seen(f)), decides=_would_decide(f))
+
+
+def _undecided(f: Finding) -> tuple[str, str]:
+    decides = _would_decide(f)
+    return tr("the cause cannot be told yet: {seen}", seen=listed(_seen(f))), decides[:1].lower() + decides[1:]
+
+
+LEADS["cannot-tell"] = _undecided
 
 
 def _seen(f: Finding) -> list[str]:

@@ -59,30 +59,30 @@ def _not_sent_back(f: Finding) -> str:
     )
 
 
-@sentence("cookies-always")
-def _cookies_always(f: Finding) -> str:
+@lead("cookies-always")
+def _cookies_always(f: Finding) -> tuple[str, str]:
     text = tr(
         "every SYN is answered by a cookie (tcp_syncookies = 2): {sent:,} sent, {back:,} came back",
         sent=f.count("SyncookiesSent"),
         back=f.count("SyncookiesRecv"),
     )
     if f.has("SyncookiesSent_per_s"):
-        return listed([text, _not_sent_back(f)])
+        return text, _not_sent_back(f)
     if not f.has("without_timestamps"):
-        return listed([text, tr("clients without TCP timestamps lose window scaling")])
+        return text, tr("clients without TCP timestamps lose window scaling")
     if not f.count("without_timestamps"):
         whole = tr(
             "each of {n:,} handshakes that finished meanwhile had TCP timestamps, and lost nothing",
             n=f.count("finished"),
         )
-        return listed([text, whole])
+        return text, whole
     counted = tr_n(
         "{lost:,} of {n:,} handshake that finished meanwhile had no TCP timestamps, and lost window scaling and SACK",
         "{lost:,} of {n:,} handshakes that finished meanwhile had no TCP timestamps, and lost window scaling and SACK",
         f.count("finished"),
         lost=f.count("without_timestamps"),
     )
-    return listed([text, counted])
+    return text, counted
 
 
 @lead("abort-on-overflow")

@@ -10,8 +10,9 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judge
 from halfopen.core.policy.actions import Release
 from halfopen.core.sample import Completeness
+from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
-from rows import request
+from rows import listener, request
 from verdicts import many, model_of, second_look, verdict_of
 
 
@@ -68,3 +69,11 @@ def test_a_few_syns_dropped_in_a_long_look_are_what_any_host_drops() -> None:
     model = replace(model_of([], counters={"ListenDrops": 300}), rates={"ListenDrops": 1.0})
     assert judge(model, between_s=10.0).level is Level.NOTICE
     assert judge(replace(model, rates={"ListenDrops": 3.0}), between_s=10.0).level is Level.WARNING
+
+
+def test_the_first_line_tells_what_is_dropped_where_nothing_is_half_open() -> None:
+    model = replace(model_of([], counters={"ListenDrops": 300}), rates={"ListenDrops": 400.0})
+    verdict = judge(model, between_s=1.0)
+    assert headline(model, verdict) == "the cause cannot be told yet: 400 SYNs/s are dropped although no queue is full"
+    busy = replace(model_of(many(40), listener(limit=64)), rates={"PassiveOpens": 1.0})
+    assert headline(busy, judge(busy, between_s=1.0)).startswith("40 half-open connections")
