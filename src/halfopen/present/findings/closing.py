@@ -139,13 +139,13 @@ def _handed(f: Finding) -> str:
 @lead("not-accepted")
 def _not_accepted(f: Finding) -> tuple[str, str]:
     brief = tr("{connections} wait to be accepted", connections=_connections(f))
-    return brief, listed([_oldest(f), tr("the program that listens accepts too slowly")])
+    return brief, listed([_oldest(f), tr("the program that listens does not accept, or too slowly")])
 
 
 @lead("close-wait-unaccepted")
 def _close_wait_unaccepted(f: Finding) -> tuple[str, str]:
     brief = tr("{connections} hung up before they were accepted", connections=_connections(f))
-    return brief, listed([_oldest(f), tr("the program that listens accepts too slowly")])
+    return brief, listed([_oldest(f), tr("the program that listens does not accept, or too slowly")])
 
 
 def _kept(f: Finding) -> dict[str, str]:

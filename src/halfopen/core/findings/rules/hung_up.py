@@ -198,7 +198,7 @@ def not_accepted(e: Evidence) -> Iterator[Hit]:
     title="clients hung up while they waited for accept()",
     doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up while it was in the accept queue",
     unless="a process holds each connection in CLOSE_WAIT",
-    advice="the program that listens accepts too slowly: `halfopen status`, `halfopen diagnose`",
+    advice="the program that listens does not accept, or too slowly: `halfopen status`, `halfopen diagnose`",
     needs=NEEDS,
     rare=True,
 )
