@@ -9,8 +9,8 @@ import click
 from halfopen.cli import served
 from halfopen.cli.options import direct_option, looked, netns_option, read_by_option
 
-# A namespace that went while it was read is not there the next time, and a table that moved too fast may stand still;
-# what is hidden still is.
+# A reading may be incomplete because a namespace went away or a table changed too fast, and the next try may be whole.
+# What is hidden from this process stays hidden, so the tries are few.
 _TRIES = 3
 
 

@@ -45,7 +45,7 @@ def _processes() -> Iterator[tuple[int, str]]:
 
 
 def listeners(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The listeners of this network namespace; none where another one is meant."""
+    """The listeners of this network namespace; none where --netns names another."""
     if ctx.params.get("netns"):
         return []
     return [CompletionItem(name) for name in sorted(set(_listening())) if name.startswith(incomplete)]

@@ -32,7 +32,7 @@ def main() -> NoReturn:
             signals.over()
     except KeyboardInterrupt:
         signals.over()
-        # At once: a thread that is still at work in the kernel or in C is not waited for, as nobody takes its result.
+        # Exit at once, without waiting for threads that are still in the kernel or in C: their results are not needed.
         os._exit(signals.INTERRUPTED)
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""`halfopen lab --scene`: the list of scenes, and what is true of the one that stands."""
+"""`halfopen lab --scene`: the list of scenes, and the facts about the one that is set up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def opened(name: str, seed: int) -> Iterator[Stage]:
 
 
 def print_truth(stage: Stage, out: IO[str]) -> None:
-    """Say what stands, what is true of it, and how to look."""
+    """Say which scene is set up, what is true of it, and how to look at it."""
     from halfopen.lab.scenes.scenes import find
 
     truth = stage.truth()

@@ -79,7 +79,7 @@ class Commands(Suggesting):
 def _said(e: click.UsageError) -> str:
     """The message; for a word that is not among those an option knows, with the one that is near."""
     if isinstance(e, click.NoSuchOption) and e.possibilities:
-        # click compares the dashes as well, and asks for --yes whether --reason was meant.
+        # click compares the dashes too, and so would suggest --reason for --yes.
         name = e.option_name.lstrip("-")
         near = [one for one in e.possibilities if did_you_mean(name, [one.lstrip("-")])]
         e = click.NoSuchOption(e.option_name, possibilities=near, ctx=e.ctx)
@@ -137,7 +137,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _forget_output() -> None:
-    """Let what is still buffered not raise again at exit, where it would change the exit code."""
+    """Discard buffered output, which would otherwise fail again at exit and change the exit code."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

@@ -21,7 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _joined(ctx: click.Context, _: click.Parameter, word: str | None) -> str | None:
-    """The callback of --netns: now, while there are no threads, an ordinary user can join what is the user's own."""
+    """The callback of --netns. It joins the user namespace that owns the network namespace, if this user made it: now,
+    because the kernel allows that only to a process with one thread.
+    """
     if word not in (None, "all") and not ctx.resilient_parsing:
         from halfopen.linux.userns import join_owner
 
@@ -77,7 +79,7 @@ def no_longer_a_way(ctx: click.Context, __: click.Parameter, words: tuple[str, .
     return words
 
 
-# The name that --for had, for scripts that use it; unlike the old --source it meant one thing only.
+# The old name of --for, kept for scripts.
 old_for_option = click.option("--duration", "old_for", metavar="T", hidden=True)
 
 
@@ -178,7 +180,9 @@ def nothing_read(skipped: list[str]) -> Exception:
 
 
 def reading(netns: str | None, how: str, skipped: list[str]) -> Callable[[], list[Model]]:
-    """What reads the namespaces meant, without a row per request; a line for each that is skipped goes to `skipped`."""
+    """A function that reads the chosen namespaces, without a row per request. A line for each one that it skips is
+    added to `skipped`.
+    """
     from halfopen import api
 
     def read() -> list[Model]:
@@ -192,8 +196,8 @@ def reading(netns: str | None, how: str, skipped: list[str]) -> Callable[[], lis
 
 
 def looked(netns: str | None, *, read_by: str | None = None, instant: bool = False) -> tuple[list[Looks], list[str]]:
-    """The namespaces meant, without a row per request, and a line for each that was skipped; a second look at those
-    where there is something to judge, unless `instant`.
+    """Looks at the chosen namespaces, without a row per request, and a line for each that was skipped. Unless
+    `instant`, a second look is taken where there is something to judge.
 
     Raises: HalfopenError.
     """

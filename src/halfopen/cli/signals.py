@@ -131,7 +131,7 @@ def _wait(number: int) -> None:
 
 
 def _unraisable(what: sys.UnraisableHookArgs) -> None:
-    """Something failed where nobody could be told, as in the end of a generator. An interrupt is told again."""
+    """The hook for exceptions that cannot be raised, as in the end of a generator. An interrupt is raised anew."""
     if isinstance(what.exc_value, KeyboardInterrupt):
         _State.raised_s = -_PATIENCE_S
         _wait(signal.SIGINT)

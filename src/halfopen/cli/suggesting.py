@@ -1,4 +1,6 @@
-"""A group of commands that, for a misspelt one, asks whether another was meant, and whose help cuts no summary off."""
+"""A group of commands that suggests the right name for a misspelt command, and whose help does not cut
+summaries off.
+"""
 
 from __future__ import annotations
 

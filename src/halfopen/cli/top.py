@@ -81,7 +81,7 @@ def command(
     asking = not own and served.possible(netns)
     painter = Painter(colour=tty.has_colours())
     with tty.Screen(_encoding()) as screen, spoken():
-        # The frame first: what reads takes longer to import than a person wants to wait for a sign of life.
+        # The frame first: importing what reads takes so long that an empty terminal would look like a hang.
         columns, rows = screen.size()
         screen.show(painter.paint(waiting(columns, rows, os.uname().nodename, asking=asking), columns, rows))
         top = _made(screen, painter, netns, read_by, interval_s, reason, audit_log, asking=asking)
@@ -146,7 +146,7 @@ def _made(
 ) -> Top:
     source, notice = _followed(netns) if asking else (None, "")
     if source is None:
-        # Before what is imported next, which takes longer than loading these.
+        # Loaded while the imports below go on, which take longer.
         _load_first(read_by)
     from halfopen import api
     from halfopen.core.errors import HalfopenError

@@ -63,7 +63,7 @@ def command_words(
 
 
 def return_overdue(*, looking: bool = True, reads_journal: bool = False) -> None:
-    """Undo first what should have returned by itself; who may not is told so, and may go on looking.
+    """Undo changes whose time is up. A process that may not do so says so, and may still show settings.
 
     Raises (not looking: for a command that changes something, which needs the journal): NotPermitted, JournalError.
     The latter also for a command that `reads_journal`, which would only say the same once more.

@@ -120,7 +120,9 @@ def _interval(text: str) -> float:
 
 
 def _policy(settings: WatchSettings, words: Words) -> Policy:
-    """What is watched at all narrows what is released; what is never to be touched holds for the command line too."""
+    """The policy of the watch. Releases are limited to what is watched; `never` of the configuration also limits those
+    that the command line asks for.
+    """
     from halfopen.api import checked, make_filter
     from halfopen.core.errors import UsageError
     from halfopen.core.filters import Filter

@@ -62,7 +62,7 @@ _RANK: Final = {one: rank for rank, one in enumerate(_ORDER)}
 
 
 def worst_first(groups: Iterable[SocketGroup], verdict: Verdict) -> list[SocketGroup]:
-    """The groups in the order in which they are shown: those of which the verdict tells, by its level, come first."""
+    """The groups in the order in which they are shown: first those with findings, the worst level first."""
     levels: dict[_Named, Level] = {}
     for one in verdict.findings:
         if one.has("signature") and one.level > Level.OK:

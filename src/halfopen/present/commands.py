@@ -42,7 +42,7 @@ def _has(capability: str) -> bool:
 
 
 def runnable(command: str) -> str:
-    """The command as it works for whoever reads it here: by sudo where needed, by path where no shell knows it."""
+    """The command as the reader can run it: with sudo where needed, by path where `halfopen` is not in PATH."""
     if _came_by_sudo():
         return " && ".join(_by_sudo(one) for one in command.split(" && "))
     if command.startswith(_SUDO):

@@ -23,7 +23,7 @@ class Rights(Protocol):
 
 
 class _ByUser:
-    """Where nobody said: root may everything."""
+    """The rights where none were set: root has all of them."""
 
     def has(self, _: str) -> bool:
         return os.geteuid() == 0
@@ -39,11 +39,11 @@ _rights: Rights = _ByUser()
 
 
 def is_read_by(rights: Rights) -> None:
-    """Whoever reads what is printed from now on has these rights."""
+    """From now on, output is for a reader with these rights."""
     global _rights
     _rights = rights
 
 
 def rights() -> Rights:
-    """Those of whoever reads what is printed."""
+    """The rights of the reader of the output."""
     return _rights

@@ -274,7 +274,7 @@ def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
 
 
 def everywhere(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:
-    """Several namespaces: all in one line, each in a row of which the worst is the last, and that one as a screen."""
+    """Several namespaces: a line about all, a row for each with the worst last, and the screen of the worst."""
     with spoken():
         with out.capture() as captured:
             _table(out, found, skipped)

@@ -69,7 +69,7 @@ def _read(text: str) -> Template:
 
 @cache
 def _templates() -> tuple[dict[str, str], tuple[Template, ...]]:
-    """Sentences without values, and templates, first those that say the most themselves."""
+    """Sentences without values, and templates with them, those with the most fixed text first."""
     with open(TEMPLATES, encoding="utf-8") as file:
         read = [_read(line.rstrip("\n")) for line in file]
     plain = {one.between[0]: one.text for one in read if not one.names}

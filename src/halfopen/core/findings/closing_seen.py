@@ -10,7 +10,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.closing_glance import ClosingGlance
 
-if TYPE_CHECKING:  # hardly a host has such trouble: nobody else is to wait for it
+if TYPE_CHECKING:  # few hosts have such trouble, and the others should not wait for the import
     from halfopen.core.model.closing import ClosingModel
 
 

@@ -44,7 +44,7 @@ def _oldest(f: Finding) -> str:
 
 
 def _growth(f: Finding) -> str:
-    """The growth between two looks, or by the ages of one."""
+    """The growth between two looks or, with one look, as the ages tell it."""
     if f.has("came"):
         came, left, time = f.count("came"), f.count("left"), lasted(f.number("between_looks_s"))
         if came and left:

@@ -93,7 +93,9 @@ _CONTAINER: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def _thaw(action: ThawProcess) -> str:
-    """By whoever froze it, where its name tells: a runtime that is passed over goes on to call its container paused."""
+    """The command that thaws a process, through whatever froze it if that can be told from names: behind its back, a
+    container runtime would go on to call its container paused.
+    """
     if not action.file:
         return f"cat /proc/{action.pid}/cgroup"
     if not _OF_A_USER.search(action.file):

@@ -1,4 +1,4 @@
-"""The whole screen as lines: pure, of what is watched, the state of the screen, and the size of the terminal."""
+"""Draws the whole screen as lines, a pure function of what is watched, the screen's state and the terminal's size."""
 
 from __future__ import annotations
 

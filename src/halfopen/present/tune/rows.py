@@ -106,7 +106,7 @@ def _value(key: str, value: int | None) -> str:
 
 
 def alike(rows: Sequence[ChangeRow]) -> list[list[ChangeRow]]:
-    """The rows, those together that say the same of several sockets of one address."""
+    """The rows in groups: together where they say the same of several sockets of one address."""
     found: dict[tuple[Any, ...], list[ChangeRow]] = {}
     for r in rows:
         one = r.id if r.listener is None else (r.listener.address, r.listener.port)
