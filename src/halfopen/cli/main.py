@@ -54,8 +54,6 @@ _BYTE: Final = re.compile(r"\\udc([89a-f][0-9a-f])")
 _NO_FILES: Final = re.compile("too many open files|error 2[34]$", re.IGNORECASE)
 # Of the only catalogue there is.
 _LETTER: Final = "半"
-# A group without a command: its message is the whole help. click before 8.2 prints that itself.
-_NO_WORDS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class Commands(Suggesting):
@@ -204,7 +202,8 @@ def _failed(error: Exception) -> int:
         return _fail(error.line(), error.exit_code)
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, _NO_WORDS):
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # A group without a command: the message is its whole help.
         click.echo(error.format_message(), err=True)
         return EXIT_USAGE
     if isinstance(error, click.UsageError):
