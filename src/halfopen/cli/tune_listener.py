@@ -75,7 +75,7 @@ def command(
     tell_risk(ns, for_s)
     return_overdue(looking=not wishes.values())
     if not wishes.values():
-        _show(ns, look_at_listener(ns, address, port), as_json)
+        _show(ns, look_at_listener(ns, address, port), as_json, by_address=address is not None)
         return
 
     def plan() -> Plan:
@@ -110,14 +110,15 @@ def _wishes(backlog: int | None, retries: int | None, release_time: str | None, 
     return Wishes(backlog, retries, defer_s)
 
 
-def _show(ns: Netns, looked: Looked, as_json: bool) -> None:
+def _show(ns: Netns, looked: Looked, as_json: bool, *, by_address: bool) -> None:
     from halfopen.present import text
     from halfopen.present.tune import listeners
 
     if as_json:
         _document(ns, looked)
         return
-    listeners.show(text.console(), ns.name, looked.sockets, looked.somaxconn, looked.synack_retries)
+    sockets, somaxconn, synack = looked.sockets, looked.somaxconn, looked.synack_retries
+    listeners.show(text.console(), ns.name, sockets, somaxconn, synack, by_address=by_address)
 
 
 def _document(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -72,10 +72,13 @@ class ListenerSummary(Struct, frozen=True):
     deferred_s: int | None
 
 
-def is_meant(socket: ListeningSocket, address: Address | None, port: int) -> bool:
-    """Whether [address]:port means this listener; no or the wildcard address means any."""
-    any_address = address is None or address.is_unspecified
-    return socket.port == port and (any_address or socket.address == str(address))
+def meant_by(sockets: Iterable[ListeningSocket], address: Address | None, port: int) -> list[ListeningSocket]:
+    """The listeners that [address]:port means. Without an address all on that port; so too for 0.0.0.0 or :: if none is
+    on that very address.
+    """
+    there = [one for one in sockets if one.port == port]
+    exact = [one for one in there if address is not None and one.address == str(address)]
+    return exact or (there if address is None or address.is_unspecified else [])
 
 
 def retries_within(release_s: float) -> int:

@@ -15,7 +15,7 @@ from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.sample import Process
 from halfopen.core.tune import keys
 from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES
-from halfopen.core.tune.listener import Running, Wishes, changes_for, is_meant
+from halfopen.core.tune.listener import Running, Wishes, changes_for, meant_by
 from halfopen.core.tune.plan import Plan, check_reason, found
 from halfopen.core.tune.spots import Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
@@ -52,7 +52,8 @@ def look_at_listener(ns: Netns, address: Address | None, port: int) -> Looked:
 
 def _look(spaces: Spaces, place: Place, address: Address | None, port: int) -> Looked:
     rows = spaces.run(place, listener_socket.rows)
-    meant = [row for row in rows if is_meant(listener_socket.identity(row), address, port)]
+    named = meant_by(map(listener_socket.identity, rows), address, port)
+    meant = [row for row in rows if listener_socket.identity(row) in named]
     if not meant:
         raise _nobody(rows, address, port, place)
     backend = Listeners(spaces)
@@ -147,7 +148,7 @@ def must_be_all(view: View, plan: Plan) -> None:
     assert plan.meant is not None  # noqa: S101 - for mypy: asked of such a plan alone
     address, port = plan.meant
     rows = view.spots.spaces.run(plan.place, listener_socket.rows)
-    there = [who for row in rows if is_meant(who := listener_socket.identity(row), address, port)]
+    there = meant_by(map(listener_socket.identity, rows), address, port)
     if not there:
         raise _nobody(rows, address, port, plan.place)
     planned = {found(c).spot.listener for c in plan.changes}

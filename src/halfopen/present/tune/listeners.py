@@ -56,21 +56,35 @@ def _groups(sockets: Sequence[Running]) -> list[list[Running]]:
 
 
 @aloud
-def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | None, synack: int) -> None:
-    """The listeners, and the command that would help."""
+def show(
+    out: Console,
+    netns: str,
+    sockets: Sequence[Running],
+    somaxconn: int | None,
+    synack: int,
+    *,
+    by_address: bool = False,
+) -> None:
+    """The listeners, and the command that would help. by_address: an address was given, so each is named by its own."""
     helps: list[str] = []
-    both = twins(s.socket for s in sockets)
+    both = {s.socket.port for s in sockets} if by_address else twins(s.socket for s in sockets)
     for n, group in enumerate(_groups(sockets)):
         if n:
             out.print()
-        helps += _show_group(out, netns, group, somaxconn, synack, both)
+        helps += _show_group(out, netns, group, somaxconn, synack, both, by_address)
     if helps:
         out.print()
         propose(out, tr("Next"), helps[0])
 
 
 def _show_group(
-    out: Console, netns: str, group: Sequence[Running], somaxconn: int | None, synack: int, both: Container[int]
+    out: Console,
+    netns: str,
+    group: Sequence[Running],
+    somaxconn: int | None,
+    synack: int,
+    both: Container[int],
+    by_address: bool,
 ) -> list[str]:
     first = group[0]
     name = listener_named(first.socket.address, first.socket.port, both)
@@ -110,7 +124,11 @@ def _show_group(
     )
     prose.rows(out, lines)
     # A change is refused for the reason for which the options cannot be read.
-    return [] if first.problem is not None else _help(first, synack, somaxconn, netns_words(netns))
+    return (
+        []
+        if first.problem is not None
+        else _help(first, name if by_address else first.name, synack, somaxconn, netns_words(netns))
+    )
 
 
 def _one(values: Any) -> str:
@@ -122,14 +140,14 @@ def _processes(group: Sequence[Running]) -> list[Any]:
     return [found[pid] for pid in sorted(found)]
 
 
-def _help(s: Running, synack: int, somaxconn: int | None, more: str) -> list[str]:
+def _help(s: Running, name: str, synack: int, somaxconn: int | None, more: str) -> list[str]:
     wishes = recommended(s, synack)
     words = ""
     if wishes.backlog is not None and (somaxconn is None or somaxconn >= wishes.backlog):
         words += f" --backlog {wishes.backlog}"
     if wishes.retries is not None:
         words += f" --release-time {timing.release_time_s(wishes.retries):g}s"
-    return [f"halfopen tune listener {s.name}{words}{more}"] if words else []
+    return [f"halfopen tune listener {name}{words}{more}"] if words else []
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

@@ -33,7 +33,15 @@ RUNNING = Running(SOCKET, 128, 0, None, 0)
     ],
 )
 def test_which_listener_is_meant(address: str | None, port: int, meant: bool) -> None:
-    assert listener.is_meant(SOCKET, address and ipaddress.ip_address(address), port) is meant  # type: ignore[arg-type]
+    found = listener.meant_by([SOCKET], ipaddress.ip_address(address) if address else None, port)
+    assert found == ([SOCKET] if meant else [])
+
+
+def test_of_two_wildcard_listeners_the_one_that_is_named_is_meant() -> None:
+    v4, v6, own = (ListeningSocket(i, address, 443, i, i) for i, address in enumerate(("0.0.0.0", "::", "192.0.2.1")))
+    for address, meant in ((None, [v4, v6, own]), ("0.0.0.0", [v4]), ("::", [v6]), ("192.0.2.1", [own])):
+        found = listener.meant_by([v4, v6, own], ipaddress.ip_address(address) if address else None, 443)
+        assert found == meant
 
 
 def test_the_longest_release_time_not_above() -> None:

@@ -38,6 +38,16 @@ def test_listeners_of_one_port_are_told_apart(out: Console) -> None:
     assert titles == [":443 on device 2", ":443 on device 3"]
 
 
+def test_a_listener_that_was_named_by_its_address_is_so_in_the_command_as_well(out: Console) -> None:
+    """Without it the command would change the one on 0.0.0.0 too."""
+    listeners.show(
+        out, "self", [Running(ListeningSocket(10, "::", 443, 2, 2), 8, 0, None, 0)], 4096, 5, by_address=True
+    )
+    first, *_, last = lines(out)
+    assert first.startswith("[::]:443: ")
+    assert last == "Next  halfopen tune listener [::]:443 --backlog 4096 --release-time 7s"
+
+
 def test_a_group_of_sockets_is_one(out: Console) -> None:
     listeners.show(out, "web", group(), 4096, 5)
     first, backlog, *_, last = lines(out)
