@@ -141,6 +141,7 @@ struct sock {
 	int sk_forward_alloc;
 	int sk_wmem_queued;
 	struct timer_list sk_timer;
+	struct timer_list tcp_retransmit_timer;
 	struct socket *sk_socket;
 	unsigned long sk_ino;
 	kuid_t sk_uid;
@@ -174,6 +175,7 @@ struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	struct request_sock_queue icsk_accept_queue;
 	struct timer_list icsk_retransmit_timer;
+	struct timer_list icsk_keepalive_timer;
 	u8 icsk_retransmits;
 	u8 icsk_pending;
 	u8 icsk_syn_retries;

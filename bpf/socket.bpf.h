@@ -102,12 +102,17 @@ INLINE void timers(struct socket_record *r, const struct tcp_sock *tp)
 	r->retransmits = icsk->icsk_retransmits;
 	r->probes = icsk->icsk_probes_out;
 	if (r->timer) {
-		/* Since v6.19 the timer is in another place. */
+		/* Since commit 9a5e5334adc0 (in v6.19) it stands where the keepalive timer stood before. */
 		if (FIELD(icsk, icsk_retransmit_timer, FIELD_EXISTS))
 			r->expires_ms = until_ms(icsk->icsk_retransmit_timer.expires);
+		else if (FIELD(sk, tcp_retransmit_timer, FIELD_EXISTS))
+			r->expires_ms = until_ms(sk->tcp_retransmit_timer.expires);
 	} else if (r->flags & SOCKET_KEEPALIVE) {
 		r->timer = TIMER_KEEPALIVE;
-		if (FIELD(sk, sk_timer, FIELD_EXISTS))
+		/* Since commit 08dfe370239e (in v6.19, and in stable kernels since) TCP has a field of its own. */
+		if (FIELD(icsk, icsk_keepalive_timer, FIELD_EXISTS))
+			r->expires_ms = until_ms(icsk->icsk_keepalive_timer.expires);
+		else if (FIELD(sk, sk_timer, FIELD_EXISTS))
 			r->expires_ms = until_ms(sk->sk_timer.expires);
 	}
 }
