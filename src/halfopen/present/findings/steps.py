@@ -27,11 +27,16 @@ from halfopen.core.policy.connection_actions import USUAL_MOST, ChangeConnection
 from halfopen.core.tune.keys import BACKLOG, COOKIES, DEFER, RETRIES, SYN_BACKLOG, SYNACK
 from halfopen.core.units import duration_words, endpoint_words, listener_text, netns_words, shell_word
 
+_BRACKETS: Final = re.compile(r"(?<= )(\[[0-9a-f:.]+\]:\d+)(?= |$)")
 _COOKIES: Final = {0: "off", 1: "on", 2: "always"}
 
 
 def step(action: CureStep) -> str:
-    """The command line of one step."""
+    """The command line of one step, for any shell: zsh takes the brackets of an IPv6 address for a pattern."""
+    return _BRACKETS.sub(r"'\1'", _step(action))
+
+
+def _step(action: CureStep) -> str:
     if isinstance(action, Release):
         return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
     if isinstance(action, Protect):

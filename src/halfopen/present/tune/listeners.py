@@ -20,7 +20,7 @@ from halfopen.core.tune.listener import Running, deferring, holders_text, recomm
 from halfopen.core.tune.outcomes import Tuned
 from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.spots import Place
-from halfopen.core.units import netns_words, printable
+from halfopen.core.units import netns_words, printable, shell_word
 from halfopen.present import prose
 from halfopen.present.advised import advised
 from halfopen.present.findings.words import lasted
@@ -147,7 +147,7 @@ def _help(s: Running, name: str, synack: int, somaxconn: int | None, more: str) 
         words += f" --backlog {wishes.backlog}"
     if wishes.retries is not None:
         words += f" --release-time {timing.release_time_s(wishes.retries):g}s"
-    return [f"halfopen tune listener {name}{words}{more}"] if words else []
+    return [f"halfopen tune listener {shell_word(name)}{words}{more}"] if words else []
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_commands() -> None:
     assert command((ChangeSetting("self", SYN_BACKLOG, 4096, ""),)) == "halfopen tune apply --half-open 4096"
     both = ChangeSetting("self", SOMAXCONN, 4096, ""), ChangeListener("self", "::1", 80, BACKLOG, 4096, "")
     assert command(both) == (
-        "halfopen tune apply --set somaxconn=4096 && halfopen tune listener [::1]:80 --backlog 4096"
+        "halfopen tune apply --set somaxconn=4096 && halfopen tune listener '[::1]:80' --backlog 4096"
     )
     assert command((ChangeListener("web", "::", 80, RETRIES, 2, ""),)) == (
         "halfopen tune listener :80 --release-time 7s --netns web"

@@ -45,7 +45,7 @@ def test_a_listener_that_was_named_by_its_address_is_so_in_the_command_as_well(o
     )
     first, *_, last = lines(out)
     assert first.startswith("[::]:443: ")
-    assert last == "Next  halfopen tune listener [::]:443 --backlog 4096 --release-time 7s"
+    assert last == "Next  halfopen tune listener '[::]:443' --backlog 4096 --release-time 7s"
 
 
 def test_a_group_of_sockets_is_one(out: Console) -> None:
