@@ -255,6 +255,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "hosts": lambda f, known: "" if "from_hosts_per_s" in known else _plain(f),
     "from_hosts_per_s": _from_hosts,
     "like_clients": _told_elsewhere,
+    "repeats_unknown": lambda f, _: tr("whether they retransmit their SYN is not known"),
     "finished_ever": lambda f, _: tr("no handshake has finished since the namespace was made"),
     "finish_others": lambda f, _: tr("{n} from sources that finish other handshakes, or did so recently", n=amount(f)),
     "silenced": lambda f, _: tr("{n} from sources that finished handshakes recently", n=amount(f)),

@@ -270,15 +270,25 @@ def _no_route(f: Finding) -> str:
 
 @sentence("acks-lost")
 def _acks_lost(f: Finding) -> str:
+    values = {
+        "whose": tr("clients in {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("clients"),
+        "n": f.count("lasting"),
+        "up_to": _up_to(f),
+        "before": tr_n("{n:,} address", "{n:,} addresses", f.count("finished_lately")),
+        "time": lasted(f.number("last_finished_s")),
+    }
+    if f.has("repeats_unknown"):
+        return tr(
+            "the last ACKs of {whose} do not arrive, or the SYN-ACKs do not reach them: {n:,} handshakes stay "
+            "half-open{up_to}; {before} of theirs finished handshakes before, the last one {time} ago. Only eBPF can "
+            "tell now whether they retransmit their SYN",
+            **values,
+        )
     return tr(
         "the last ACKs of {whose} do not arrive: {n:,} handshakes stay half-open{up_to}, and none of "
         "these clients retransmits its SYN, so the SYN-ACKs do reach them; {before} of theirs "
         "finished handshakes before, the last one {time} ago",
-        whose=tr("clients in {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("clients"),
-        n=f.count("lasting"),
-        up_to=_up_to(f),
-        before=tr_n("{n:,} address", "{n:,} addresses", f.count("finished_lately")),
-        time=lasted(f.number("last_finished_s")),
+        **values,
     )
 
 

@@ -204,3 +204,16 @@ def test_without_ebpf_ages_tell_whether_those_that_wait_ever_finish(part: float,
     else:
         assert verdict.level is Level.WARNING
         assert "come from sources that finish other handshakes" in say(verdict.findings[0])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_lost_synacks_are_ruled_out_only_where_repeated_syns_would_be_seen(known: bool) -> None:
+    """Without eBPF, and with /proc/net/tcp too long to ask, the SYN-ACKs that clients asked for are not told apart."""
+    memory = peers({**dict.fromkeys(cut_off(12), 9.0), "99.1.1.1": 0.1})
+    rows = from_hosts(cut_off(), 4)
+    values = {"timeouts": np.full(len(rows), 2, dtype=np.uint8)} if known else {}
+    verdict, ids = second_look(rows, rates={"PassiveOpens": 80}, parts=[memory], **values)
+    assert ids[0] == "acks-lost"
+    found = verdict.findings[0]
+    assert ("synacks-lost" in found.rules_out) is known
+    assert ("or the SYN-ACKs do not reach them" in say(found)) is not known

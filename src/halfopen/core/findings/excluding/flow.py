@@ -141,7 +141,7 @@ def routes_back(e: Evidence) -> Against:
     return (Fact("no_route_per_s", 0, unit="per_s"),) if known and not e.before_tcp_rates.no_route else ()
 
 
-@excluded("acks-lost", rivals=(*_FLOODS, "slow-path"))
+@excluded("acks-lost", rivals=(*_FLOODS, "synacks-lost", "slow-path"))
 def no_lost_acks(e: Evidence) -> Against:
     if found := calm(e) or _asks_again(e):
         return found

@@ -202,7 +202,7 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     if prefix is not None:
         mask &= e.sources.within(prefix)
     silent, known = e.sources.among(mask), e.sources.completers.lately_within(prefix, np.inf)
-    facts = (
+    facts: tuple[Fact, ...] = (
         Fact("lasting", silent.count),
         *_oldest(e, silent),
         *((Fact("prefix", prefix.text),) if prefix is not None else ()),
@@ -210,7 +210,12 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
         Fact("last_finished_s", round(e.sources.completers.youngest_s(prefix), 1), unit="s"),
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
     )
-    rules_out = ("spoofed-flood", "few-sources-flood", "prefix-flood", "synacks-lost")
+    rules_out: tuple[str, ...] = ("spoofed-flood", "few-sources-flood", "prefix-flood")
+    if e.now.ages_from == "retransmits":
+        # Of the SYN-ACKs that were sent again nobody knows how many the client asked for.
+        facts += (Fact("repeats_unknown", 1),)
+    else:
+        rules_out += ("synacks-lost",)
     where = e.mostly_at(mask)
     arrive = LookAtPackets(
         e.netns, "" if prefix is None else prefix.text, None if where is None else where.port, "acks-lost"
