@@ -147,7 +147,9 @@ def _processes(fact: Fact, known: ByName) -> str:
     return tr("{n} of {all} processes in the same state", n=amount(alike), all=amount(fact))
 
 
-def _repeated(fact: Fact, _: ByName) -> str:
+def _repeated(fact: Fact, known: ByName) -> str:
+    if "repeats_unknown" in known:
+        return ""
     if not fact.value:
         return tr("none has retransmitted its SYN")
     return tr_n("{n:,} has retransmitted its SYN", "{n:,} have retransmitted their SYN", int(fact.value))

@@ -113,6 +113,8 @@ def _last(f: Finding, *, sources: bool = True) -> str:
         if again
         else tr("none of them has retransmitted its SYN")
     )
+    if f.has("repeats_unknown"):
+        told = tr("only eBPF can tell now whether they retransmit their SYN")
     if not sources:
         return tr("{n:,} half-open for more than {since}; {again}", n=n, since=since, again=told)
     return tr("{n:,} half-open for more than {since}, from {hosts}; {again}", n=n, since=since, hosts=hosts, again=told)

@@ -62,12 +62,19 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("unanswered_share", round(found.share, 4), found.limit, between=_by_packets(found)),
         *(() if found.near_clients is None else (Fact("near_clients", round(found.near_clients, 4)),)),
         Fact("repeated", found.silent.repeated),
+        *_unknown(e, found.silent),
         Fact("distinct_sources", found.silent.sources.distinct),
         Fact("cookies_unanswered_per_s", round(found.cookies_per_s, 1), unit="per_s"),
         *((Fact("finished_by_them", 0),) if found.counted else ()),
         *((Fact("like_clients", 1),) if found.like_clients and found.id != "spoofed-flood" else ()),
         *((Fact("dropped_syns_per_s", dropped, unit="per_s"),) if dropped else ()),
     )
+
+
+def _unknown(e: Evidence, silent: Lasting) -> tuple[Fact, ...]:
+    """That no repeated SYN would be seen: the SYN-ACKs that the timer sends were not counted apart."""
+    known = e.now.ages_from != "retransmits" or silent.repeated or not silent.count
+    return () if known else (Fact("repeats_unknown", 1),)
 
 
 def _finished_of(e: Evidence, found: SilentSources) -> str:
