@@ -14,7 +14,7 @@ from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from hosts_made import PROXY, asked, from_hosts, honest, late
 from rows import listener, request
-from verdicts import arrivals, many, peers, releases, second_look, silent
+from verdicts import arrivals, many, peers, releases, second_look, still_coming
 
 
 def cut_off(n: int = 30) -> list[str]:
@@ -221,8 +221,9 @@ def test_lost_synacks_are_ruled_out_only_where_repeated_syns_would_be_seen(known
 
 @pytest.mark.parametrize("known", [True, False])
 def test_of_a_flood_it_is_told_whether_repeated_syns_would_be_seen(known: bool) -> None:
-    values = {"timeouts": np.full(200, 2, dtype=np.uint8)} if known else {}
-    found = second_look(silent(200), **values)[0].findings[0]
+    rows = still_coming(200)
+    values = {"timeouts": np.array([int(row["retransmits"][0]) for row in rows], dtype=np.uint8)} if known else {}
+    found = second_look(rows, **values)[0].findings[0]
     assert found.id == "spoofed-flood"
     assert ("none of them has retransmitted its SYN" in say(found)) is known
     assert ("only eBPF can tell now whether they retransmit their SYN" in say(found)) is not known
