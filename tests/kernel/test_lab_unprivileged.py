@@ -43,7 +43,8 @@ def test_lab_works_for_an_unprivileged_user(as_nobody: Callable[..., subprocess.
     script = """
 import os
 from halfopen.lab import Lab, enter_user_namespace, user_namespace_refusal
-assert os.getuid() == 65534 and user_namespace_refusal() is None
+assert os.getuid() == 65534
+assert (refusal := user_namespace_refusal()) is None, refusal
 enter_user_namespace()
 enter_user_namespace()
 with Lab() as lab:

@@ -181,7 +181,7 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     face = first["face"]["pid"]
     environ = dict(one.split("=", 1) for one in machine.sh(f"cat /proc/{face}/environ").split("\0") if "=" in one)
     secret = machine.sh(
-        f"nsenter --target {face} --mount setpriv --reuid=halfopen --regid=halfopen --clear-groups "
+        f"nsenter --target {face} --mount --root --wd setpriv --reuid=halfopen --regid=halfopen --clear-groups "
         f"env CREDENTIALS_DIRECTORY={environ['CREDENTIALS_DIRECTORY']} PYTHONPATH={PYTHONPATH} {machine.python} -c "
         '\'from halfopen.notify import secrets; print(secrets.lines("", "hook"))\''
     )

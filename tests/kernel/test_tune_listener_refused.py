@@ -24,7 +24,7 @@ from halfopen.ops.tune import listener as tune_listener
 from halfopen.ops.tune import tune
 from halfopen.read import listener_socket, owners
 from run import document, environment, halfopen, one_line
-from servers import serving
+from servers import as_container_root, serving
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -74,7 +74,7 @@ def test_nobody_may_not(lab: Lab) -> None:
 def test_a_user_namespace_does_not_reach_out_of_itself(lab: Lab) -> None:
     """Root of a container that sees the host's processes."""
     lab.server.listen(8080, backlog=16, other_process=True)
-    inside = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "halfopen"]
+    inside = [*as_container_root(), sys.executable, "-m", "halfopen"]
     process = lab.server.spawn(
         [*inside, "tune", "listener", ":8080", "--backlog", "64", "--yes"], stderr=subprocess.PIPE, env=environment()
     )

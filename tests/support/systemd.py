@@ -104,8 +104,10 @@ class Systemd:
         first = self._first()
         if not first:
             return subprocess.CompletedProcess([], 1, "", "")
+        # --root and --wd, as the root of the mount namespace is another directory where the tests run in a chroot.
+        spaces = ["--mount", "--root", "--wd", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
         return subprocess.run(
-            ["nsenter", f"--target={first}", *["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"], *command],
+            ["nsenter", f"--target={first}", *spaces, *command],
             env=environment(**env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
