@@ -50,18 +50,38 @@ INLINE void chain_ends(void)
 {
 }
 
+struct both_records {
+	struct socket_record r[2];
+};
+
+/*
+ * A global function, which the verifier checks once and by itself: inside the loops of hash.bpf.h, one in another, each
+ * of its branches would count many times over, and from Linux 7 on the whole is too much for it.
+ */
+__attribute__((noinline)) u32 write_records(struct both_records *both, u64 socket, u32 state)
+{
+	const struct sock_common *skc = AT(sock_common, socket);
+
+	if (!both)
+		return 0;
+	if (skc->skc_state == TCP_TIME_WAIT)
+		return socket_records(both->r, skc, 0, AT(inet_timewait_sock, socket), state);
+	return socket_records(both->r, skc, AT(tcp_sock, socket), 0, state);
+}
+
 static int visit(u32 i, struct place *to)
 {
-	const struct inet_timewait_sock *tw = 0;
-	const struct tcp_sock *tp = 0;
-	struct socket_record r[2] = {};
+	struct both_records both = {};
 	struct sock_common *skc;
 	u32 at = used, size;
+	u64 socket;
 	u8 state;
+	bool mini;
 
 	if (IS_END(node) || !node)
 		return 1;
-	skc = AT(sock_common, SOCKET_OF(node));
+	socket = SOCKET_OF(node);
+	skc = AT(sock_common, socket);
 	node = (u64)skc->skc_nulls_node.next;
 	visited++;
 	if ((u64)skc->skc_net.net != whose || !skc->skc_refcnt.refs.counter)
@@ -69,17 +89,16 @@ static int visit(u32 i, struct place *to)
 	state = skc->skc_state;
 	if (state == TCP_NEW_SYN_RECV || state == TCP_SYN_RECV)
 		return 0;
-	if (state == TCP_TIME_WAIT)
-		tw = AT(inet_timewait_sock, skc);
-	else
-		tp = AT(tcp_sock, skc);
-	state = state_of(skc, tw) & (STATES - 1);
+	mini = state == TCP_TIME_WAIT;
+	if (mini)
+		state = AT(inet_timewait_sock, socket)->tw_substate;
+	state &= STATES - 1;
 	counts[state]++;
-	if (tw && state == TCP_FIN_WAIT2)
+	if (mini && state == TCP_FIN_WAIT2)
 		orphaned++;
 	if (counting || !(states >> state & 1))
 		return 0;
-	size = socket_records(r, skc, tp, tw, state);
+	size = write_records(&both, socket, state);
 	/* Freed and reused while it was read? Then the record may mix two sockets. */
 	if (!skc->skc_refcnt.refs.counter || (skc->skc_hash & (buckets - 1)) != chain_number)
 		return 0;
@@ -87,9 +106,9 @@ static int visit(u32 i, struct place *to)
 		no_room = 1;
 		return 1;
 	}
-	__builtin_memcpy(to->room + at, r, RECORD_SIZE);
+	__builtin_memcpy(to->room + at, &both.r[0], RECORD_SIZE);
 	if (size == RECORDS_SIZE)
-		__builtin_memcpy(to->room + at + RECORD_SIZE, &r[1], RECORD_SIZE);
+		__builtin_memcpy(to->room + at + RECORD_SIZE, &both.r[1], RECORD_SIZE);
 	used = at + size;
 	return 0;
 }
