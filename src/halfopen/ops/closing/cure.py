@@ -23,7 +23,7 @@ from halfopen.core.policy.connection_notes import STAYS, WINDOW
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
 from halfopen.ops.closing import by_descriptor, by_netlink, proving, retrofitting
-from halfopen.ops.closing.jiffies import in_jiffies
+from halfopen.ops.closing.jiffies import quiet_jiffies
 from halfopen.ops.closing.under_lock import closers, refused
 from halfopen.ops.closing.victims import LEAST_AGE_S, MeantConnections, may_change, states_of, victims, within
 
@@ -101,7 +101,7 @@ def _destroy(
             wanted = meant(len(found))
             wanted["state"], wanted["unread"] = rows["state"], rows["unread"]
             least_s = LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s
-            acted = programs.destroy(rows["cookie"], wanted, states, in_jiffies(least_s))
+            acted = programs.destroy(rows["cookie"], wanted, states, quiet_jiffies(least_s))
             failed, problems = programs.failures, refused(programs)
         done = len(acted) - failed
         result = replace(outcome, done=done, failed=failed, way="bpf", problems=problems)

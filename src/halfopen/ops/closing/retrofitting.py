@@ -30,7 +30,7 @@ from halfopen.linux import small_files
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
 from halfopen.ops.closing import by_descriptor, proving
-from halfopen.ops.closing.jiffies import in_jiffies, in_seconds
+from halfopen.ops.closing.jiffies import in_seconds, quiet_jiffies
 from halfopen.ops.closing.under_lock import closers, refused
 from halfopen.ops.closing.victims import USUAL, MeantConnections, may_change, within
 from halfopen.read import closing, procfs
@@ -92,7 +92,7 @@ def onto_all(
     with programs, options_record.OpenRecord(action.where) as record:
         n, problems = 0, tuple[str, ...]()
         record.begin()
-        pieces = programs.retrofit_all(options, states, in_jiffies(action.filter.idle_s or 0.0))
+        pieces = programs.retrofit_all(options, states, quiet_jiffies(action.filter.idle_s or 0.0))
         with contextlib.closing(pieces):
             for piece in pieces:
                 n += len(piece) // ACTED.itemsize
