@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -31,6 +31,11 @@ _WORDS: Final = {number: word for word, number in STATE_WORDS.items()}
 def groups_of(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
     """The groups of these signatures; none where connections were not read."""
     return [] if e.closing is None else e.closing.of(*kinds)
+
+
+def with_values(facts: tuple[Fact, ...], values: Mapping[str, float]) -> tuple[Fact, ...]:
+    """Facts with other values, by name, where `values` has one."""
+    return tuple(replace(fact, value=values.get(fact.name, fact.value)) for fact in facts)
 
 
 def by_number(group: SocketGroup) -> Level:

@@ -109,6 +109,9 @@ def test_a_stuck_server_is_told_once_whatever_it_left_unread() -> None:
         [*before, {"local_port": 8080, "inode": 2000}, {"local_port": 8080, "inode": 2001, "unread": 9}], before
     )
     assert (two.count("sockets"), two.count("came"), two.count("left")) == (14, 2, 0)
+    # One of either kind was closed meanwhile.
+    [three] = found([*before[:-1], {"local_port": 8080, "inode": 2000}], [{"local_port": 8080, "inode": 999}, *before])
+    assert (three.count("came"), three.count("left")) == (1, 2)
     # Others of another port.
     assert len(found([*rows, {"local_port": 8081}], ports=(8080, 8081))) == 2
 

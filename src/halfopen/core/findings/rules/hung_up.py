@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
 from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
     NEEDS,
@@ -16,6 +14,7 @@ from halfopen.core.findings.closing_groups import (
     most_of_its_files,
     show_sockets,
     who,
+    with_values,
 )
 from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, LookAtTracer, ThawProcess
 from halfopen.core.findings.evidence import Evidence
@@ -58,13 +57,9 @@ def holder_stopped(e: Evidence) -> Iterator[Hit]:
         why = "" if e.closing is None else e.closing.sockets.stopped[pid]
         told = Fact("state", why) if len(why) == 1 else Fact("frozen", why)
         level = Level.WARNING if count >= FEW_SOCKETS else Level.NOTICE
-        facts = (*_numbering(who(e, groups[0]), count), told)
+        # By their number `watch` tells whether they are many.
+        facts = (*with_values(who(e, groups[0]), {"sockets": count}), told)
         yield Hit(level, facts, cures=(_go_on(groups[0], why), *show_sockets(e, groups[0])))
-
-
-def _numbering(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
-    """The facts of a group with another number of connections: by that `watch` tells whether they are many."""
-    return tuple(Fact("sockets", count) if fact.name == "sockets" else fact for fact in facts)
 
 
 def _waits_for_it(group: SocketGroup) -> bool:
@@ -99,7 +94,7 @@ def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
     servers: dict[tuple[int, str], list[SocketGroup]] = {}
     for group in unread_ends(e):
         servers.setdefault(group.owner_and_peer, []).append(group)
-    # Ends that came alone, and those that came behind data, are groups of their own.
+    # A server's connections are two groups: with unread data before the end, and without.
     for groups in servers.values():
         first, count = groups[0], sum(group.count for group in groups)
         facts, cures = _why(e, first, "close-wait-stuck")
@@ -109,17 +104,19 @@ def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
 
 
 def _together(e: Evidence, groups: list[SocketGroup]) -> tuple[Fact, ...]:
-    """The facts of the first of these groups, with what all of them come to."""
+    """The facts of the first of these groups, with the totals of all of them."""
     summed = {
         "sockets": sum(group.count for group in groups),
         "younger_than_10s": sum(group.new for group in groups),
         "came": sum(group.came or 0 for group in groups),
+        # Of each group it is how many of the process and the peer left, whatever their kind.
         "left": max(group.left or 0 for group in groups),
         "growth_per_s": sum(group.per_s for group in groups),
         "oldest_s": max(group.oldest_s for group in groups),
         "youngest_s": min(group.youngest_s for group in groups),
+        "ages_exact": min(int(group.exact) for group in groups),
     }
-    return tuple(replace(fact, value=summed.get(fact.name, fact.value)) for fact in who(e, groups[0]))
+    return with_values(who(e, groups[0]), summed)
 
 
 @rule(
@@ -172,7 +169,7 @@ def requests_unread(e: Evidence) -> Iterator[Hit]:
         if has_unread_requests(group) and not is_stopped(e, group):
             facts, cures = _why(e, group, "requests-unread")
             level = Level.WARNING if group.with_unread >= FEW_SOCKETS else Level.NOTICE
-            yield Hit(level, (*_numbering(who(e, group), group.with_unread), *facts), cures=cures)
+            yield Hit(level, (*with_values(who(e, group), {"sockets": group.with_unread}), *facts), cures=cures)
 
 
 @rule(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from msgspec.structs import replace
-
 from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
     LARGER_THAN_A_POOL,
@@ -19,6 +17,7 @@ from halfopen.core.findings.closing_groups import (
     most_of_its_files,
     show_sockets,
     who,
+    with_values,
 )
 from halfopen.core.findings.cures import LookAtProcess
 from halfopen.core.findings.evidence import Evidence
@@ -70,7 +69,7 @@ def idle_leak(e: Evidence) -> Iterator[Hit]:
         if is_idle_leak(e, group):
             level = Level.CRITICAL if most_of_its_files(e, group) else Level.WARNING
             opened = (group.came or 0) + sum(one.came or 0 for one in _young(e, group))
-            facts = tuple(replace(fact, value=opened) if fact.name == "came" else fact for fact in who(e, group))
+            facts = with_values(who(e, group), {"came": opened})
             yield Hit(level, facts, rules_out=("pool-all-idle",), cures=show_sockets(e, group))
 
 
@@ -144,8 +143,7 @@ def _awaited(e: Evidence) -> Iterator[tuple[SocketGroup, tuple[Fact, ...], bool]
     for group in groups_of(e, Signature.IDLE):
         if not group.incoming and group.peers == 1 and group.awaiting >= FEW_SOCKETS and _awaits(group):
             opened = (group.came or 0) + sum(one.came or 0 for one in _young(e, group))
-            told = {"sockets": group.awaiting, "came": opened}
-            facts = tuple(replace(fact, value=told.get(fact.name, fact.value)) for fact in who(e, group))
+            facts = with_values(who(e, group), {"sockets": group.awaiting, "came": opened})
             yield group, facts, bool(opened and not group.left)
 
 
